@@ -1,0 +1,1 @@
+//! What the compatibility tests share: Java homes, server processes, raw wire clients.

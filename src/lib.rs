@@ -1,0 +1,6 @@
+//! Ferrokeeper: a ZooKeeper 3.5 server. See ARCHITECTURE.md for the map.
+#![forbid(unsafe_code)]
+
+pub mod ids;
+pub mod jute;
+pub mod proto;
