@@ -13,10 +13,7 @@
 //!
 //! A standalone server is a leader whose quorum is itself; nothing here asks whether it is one.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
@@ -31,7 +28,7 @@ use crate::{
     },
     proto::{
         ErrorCode, OpCode,
-        client::{EventType, put_event},
+        client::{EventType, put_connect_response, put_event},
         data::AclId,
         txn,
     },
@@ -86,12 +83,16 @@ pub struct Request {
 #[derive(Debug)]
 pub enum Input {
     Request(Request),
-    /// A client without a session; `timeout_ms` is negotiated already.
-    OpenSession { conn: ConnId, timeout_ms: i32, received: Millis },
+    /// A client without a session.
+    OpenSession { conn: ConnId, handshake: Handshake, received: Millis },
     /// A client that comes back with a session.
-    ResumeSession { conn: ConnId, session: SessionId, passwd: Option<Box<[u8]>>, timeout_ms: i32 },
-    ConnClosed { conn: ConnId },
-    Persisted { token: Token },
+    ResumeSession { conn: ConnId, handshake: Handshake, session: SessionId, passwd: Option<Box<[u8]>> },
+    ConnClosed {
+        conn: ConnId,
+    },
+    Persisted {
+        token: Token,
+    },
     /// The snapshot asked for last is on disk, or could not be begun.
     SnapshotDone,
 }
@@ -104,10 +105,10 @@ pub enum Output {
     /// Append to the connection's outbox, before anything that shows the change. The driver hands these over while it
     /// still holds the write lock under which they arose.
     Event { conn: ConnId, bytes: Bytes },
-    /// The connection has a session now; it writes the handshake's reply itself.
-    SessionOpened { conn: ConnId, session: SessionId, timeout_ms: i32, lease: Arc<Lease>, received: Option<Millis> },
-    /// The session is gone or the password wrong: reply with zeros, then close.
-    SessionRefused { conn: ConnId, session: SessionId },
+    /// The connection has a session now; `bytes` is the handshake's reply.
+    SessionOpened { conn: ConnId, bytes: Bytes, opened: Opened },
+    /// The session is gone or the password wrong: send the reply, then close.
+    SessionRefused { conn: ConnId, bytes: Bytes, session: SessionId },
     /// Close, after what is in the outbox is out.
     CloseConn { conn: ConnId, why: CloseReason },
     /// Append a txn to the log; answer with `Persisted` when it is durable.
@@ -118,6 +119,23 @@ pub enum Output {
     TakeSnapshot,
     /// The state cannot be trusted any more.
     Fatal(String),
+}
+
+/// What a client and this server have agreed on before there is a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake {
+    pub timeout_ms: i32,
+    /// Whether the client knows the `readOnly` flag.
+    pub with_read_only: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub session: SessionId,
+    pub timeout_ms: i32,
+    pub lease: Arc<Lease>,
+    /// When a new session was asked for; none for one that came back.
+    pub received: Option<Millis>,
 }
 
 /// What a reply was to, for statistics.
@@ -137,6 +155,8 @@ pub enum CloseReason {
     /// The session has come back on another connection.
     SessionReopened,
     SessionMoved,
+    /// Refused with −6.
+    UnknownRequest,
 }
 
 #[derive(Debug)]
@@ -163,6 +183,7 @@ pub struct Replica {
 #[derive(Debug)]
 struct Conn {
     session: SessionId,
+    handshake: Handshake,
     waiting: VecDeque<Waiting>,
 }
 
@@ -172,7 +193,7 @@ enum Waiting {
     Write { zxid: Zxid, xid: i32, op: OpCode, received: Millis },
     Read(Request),
     Refused { xid: i32, op: OpCode, err: ErrorCode, empty_multi: bool, received: Millis },
-    Open { zxid: Zxid, timeout_ms: i32, lease: Arc<Lease>, received: Millis },
+    Open { zxid: Zxid, lease: Arc<Lease>, received: Millis },
 }
 
 #[derive(Debug)]
@@ -187,7 +208,8 @@ impl Replica {
     /// A server that has loaded `db` and leads: for now, one that is its own quorum.
     pub fn standalone(config: ReplicaConfig, db: &Database, now: Now) -> Replica {
         // A standalone server's id is 0 but its sessions' is 1.
-        let mut sessions = SessionTracker::new(Sid(config.sid.0.max(1)), config.tick_ms, config.session_seed_ms);
+        let mut sessions =
+            SessionTracker::new(Sid(config.sid.0.max(1)), config.tick_ms, config.session_seed_ms);
         for (id, timeout_ms) in db.sessions() {
             sessions.add(id, timeout_ms, now.mono);
         }
@@ -220,11 +242,11 @@ impl Replica {
     pub fn handle(&mut self, now: Now, input: Input, db: &Database) {
         match input {
             Input::Request(request) => self.request(now, request, db),
-            Input::OpenSession { conn, timeout_ms, received } => {
-                self.open_session(now, conn, timeout_ms, received, db);
+            Input::OpenSession { conn, handshake, received } => {
+                self.open_session(now, conn, handshake, received, db);
             }
-            Input::ResumeSession { conn, session, passwd, timeout_ms } => {
-                self.resume_session(now, conn, session, passwd.as_deref(), timeout_ms);
+            Input::ResumeSession { conn, handshake, session, passwd } => {
+                self.resume_session(now, conn, handshake, session, passwd.as_deref());
             }
             Input::ConnClosed { conn } => self.conn_closed(conn, db),
             Input::Persisted { token } => self.persisted(token),
@@ -271,7 +293,8 @@ impl Replica {
         {
             let Some(proposal) = self.proposals.pop_front() else { return };
             if let Err(why) = self.apply(&proposal, db) {
-                self.outputs.push_back(Output::Fatal(format!("txn {} cannot be applied: {why}", proposal.zxid)));
+                self.outputs
+                    .push_back(Output::Fatal(format!("txn {} cannot be applied: {why}", proposal.zxid)));
                 return;
             }
             self.projection.forget_through(proposal.zxid);
@@ -283,11 +306,17 @@ impl Replica {
             return self.read(request, db);
         }
         let Request { conn, session, xid, op, body, auth, received } = request;
+        if !read::is_write(op) {
+            tracing::warn!(%session, "Received packet at server of unknown type {}", op.0);
+            let refused = Waiting::Refused { xid, op, err: ErrorCode::UNIMPLEMENTED, empty_multi: false, received };
+            self.wait(conn, refused);
+            return self.answer_reads(conn, db);
+        }
         let write = WriteRequest { session, owner: Owner::Local, cxid: xid, op, body: &body, auth: &auth };
         match self.propose(now, write, Some(conn), db) {
-            Ok(zxid) => self.wait(conn, session, Waiting::Write { zxid, xid, op, received }),
+            Ok(zxid) => self.wait(conn, Waiting::Write { zxid, xid, op, received }),
             Err((err, empty_multi)) => {
-                self.wait(conn, session, Waiting::Refused { xid, op, err, empty_multi, received });
+                self.wait(conn, Waiting::Refused { xid, op, err, empty_multi, received });
                 self.answer_reads(conn, db);
             }
         }
@@ -295,16 +324,15 @@ impl Replica {
 
     fn read(&mut self, request: Request, db: &Database) {
         let conn = request.conn;
-        self.wait(conn, request.session, Waiting::Read(request));
+        self.wait(conn, Waiting::Read(request));
         self.answer_reads(conn, db);
     }
 
-    fn wait(&mut self, conn: ConnId, session: SessionId, waiting: Waiting) {
-        self.conns
-            .entry(conn)
-            .or_insert_with(|| Conn { session, waiting: VecDeque::new() })
-            .waiting
-            .push_back(waiting);
+    /// A connection that has been let go of may still have requests on their way here: nobody waits for those.
+    fn wait(&mut self, conn: ConnId, waiting: Waiting) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.waiting.push_back(waiting);
+        }
     }
 
     /// Answers what stands at the front of a connection's queue, up to its next write.
@@ -322,16 +350,31 @@ impl Replica {
                         rules: self.config.read,
                     };
                     read::answer(reader, request.op, request.xid, &request.body, &mut self.arena);
-                    Done { xid: request.xid, op: request.op, zxid: db.last_zxid(), received: request.received }
+                    Done {
+                        xid: request.xid,
+                        op: request.op,
+                        zxid: db.last_zxid(),
+                        received: request.received,
+                    }
                 }
                 Waiting::Refused { xid, op, err, empty_multi, received } => {
                     if *err == ErrorCode::SESSION_MOVED {
                         self.outputs.push_back(Output::CloseConn { conn, why: CloseReason::SessionMoved });
-                        state.waiting.pop_front();
-                        continue;
+                        return self.forget_conn(conn);
                     }
-                    reply::refusal(&mut self.arena, *xid, db.last_zxid(), *err, *empty_multi);
-                    Done { xid: *xid, op: *op, zxid: db.last_zxid(), received: *received }
+                    // `UnimplementedRequestProcessor`: no zxid, and the connection ends.
+                    let unknown = !read::is_known(*op, self.config.read);
+                    let zxid = if unknown { Zxid(-1) } else { db.last_zxid() };
+                    reply::refusal(&mut self.arena, *xid, zxid, *err, *empty_multi);
+                    let done = Done { xid: *xid, op: *op, zxid, received: *received };
+                    if unknown {
+                        let bytes = self.arena.split().freeze();
+                        self.outputs.push_back(Output::Reply { conn, bytes, done });
+                        self.outputs.push_back(Output::CloseConn { conn, why: CloseReason::UnknownRequest });
+                        self.forget_conn(conn);
+                        return;
+                    }
+                    done
                 }
             };
             state.waiting.pop_front();
@@ -355,6 +398,7 @@ impl Replica {
             sessions: &mut self.sessions,
             rules: self.config.prep,
             wall_now: now.wall,
+            mono_now: now.mono,
             arena: &mut self.arena,
         };
         let broadcast = &mut self.broadcast;
@@ -402,11 +446,11 @@ impl Replica {
         while self.broadcast.poll_committed().is_some() {}
     }
 
-    fn open_session(&mut self, now: Now, conn: ConnId, timeout_ms: i32, received: Millis, db: &Database) {
+    fn open_session(&mut self, now: Now, conn: ConnId, handshake: Handshake, received: Millis, db: &Database) {
         let session = self.sessions.next_id();
-        let lease = self.sessions.add(session, timeout_ms, now.mono);
+        let lease = self.sessions.add(session, handshake.timeout_ms, now.mono);
         self.sessions.set_owner(session, Owner::Local);
-        let body = timeout_ms.to_be_bytes();
+        let body = handshake.timeout_ms.to_be_bytes();
         let write = WriteRequest {
             session,
             owner: Owner::Local,
@@ -417,11 +461,16 @@ impl Replica {
         };
         match self.propose(now, write, Some(conn), db) {
             Ok(zxid) => {
-                self.wait(conn, session, Waiting::Open { zxid, timeout_ms, lease, received });
-                self.by_session.insert(session, conn);
+                self.attach(conn, session, handshake);
+                self.wait(conn, Waiting::Open { zxid, lease, received });
             }
             Err((err, _)) => self.outputs.push_back(Output::Fatal(format!("createSession was refused: {err:?}"))),
         }
+    }
+
+    fn attach(&mut self, conn: ConnId, session: SessionId, handshake: Handshake) {
+        self.conns.insert(conn, Conn { session, handshake, waiting: VecDeque::new() });
+        self.by_session.insert(session, conn);
     }
 
     /// Whoever holds the session here is cut off before the password is looked at, as in Java (B§1.3).
@@ -429,27 +478,46 @@ impl Replica {
         &mut self,
         now: Now,
         conn: ConnId,
+        handshake: Handshake,
         session: SessionId,
         passwd: Option<&[u8]>,
-        timeout_ms: i32,
     ) {
         if let Some(old) = self.by_session.remove(&session) {
             self.conns.remove(&old);
             self.outputs.push_back(Output::CloseConn { conn: old, why: CloseReason::SessionReopened });
         }
-        if !session::password_matches(session, passwd) {
+        let lease = if session::password_matches(session, passwd) {
+            self.sessions.touch(session, handshake.timeout_ms, now.mono)
+        } else {
             tracing::warn!("Incorrect password for session {session}");
-            return self.outputs.push_back(Output::SessionRefused { conn, session });
-        }
-        match self.sessions.touch(session, timeout_ms, now.mono) {
+            None
+        };
+        match lease {
             Some(lease) => {
                 self.sessions.set_owner(session, Owner::Local);
-                self.conns.insert(conn, Conn { session, waiting: VecDeque::new() });
-                self.by_session.insert(session, conn);
-                self.outputs.push_back(Output::SessionOpened { conn, session, timeout_ms, lease, received: None });
+                self.attach(conn, session, handshake);
+                self.session_opened(conn, session, handshake, lease, None);
             }
-            None => self.outputs.push_back(Output::SessionRefused { conn, session }),
+            None => {
+                put_connect_response(&mut self.arena, SessionId::NONE, 0, &[0; 16], handshake.with_read_only);
+                let bytes = self.arena.split().freeze();
+                self.outputs.push_back(Output::SessionRefused { conn, bytes, session });
+            }
         }
+    }
+
+    fn session_opened(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        handshake: Handshake,
+        lease: Arc<Lease>,
+        received: Option<Millis>,
+    ) {
+        put_session(&mut self.arena, session, handshake);
+        let bytes = self.arena.split().freeze();
+        let opened = Opened { session, timeout_ms: handshake.timeout_ms, lease, received };
+        self.outputs.push_back(Output::SessionOpened { conn, bytes, opened });
     }
 
     fn close_session(&mut self, now: Now, session: SessionId, db: &Database) {
@@ -466,6 +534,10 @@ impl Replica {
 
     fn conn_closed(&mut self, conn: ConnId, db: &Database) {
         db.watches.lock().remove_conn(conn);
+        self.forget_conn(conn);
+    }
+
+    fn forget_conn(&mut self, conn: ConnId) {
         if let Some(state) = self.conns.remove(&conn)
             && self.by_session.get(&state.session) == Some(&conn)
         {
@@ -485,26 +557,27 @@ impl Replica {
             && let Some(state) = self.conns.get_mut(&conn)
             && let Some(waiting) = state.waiting.pop_front()
         {
+            let handshake = state.handshake;
             match waiting {
                 Waiting::Write { zxid, xid, op, received } => {
                     debug_assert_eq!(zxid, proposal.zxid, "a connection's writes are answered in order");
                     if outcome.err == ErrorCode::SESSION_MOVED {
                         self.outputs.push_back(Output::CloseConn { conn, why: CloseReason::SessionMoved });
+                        self.forget_conn(conn);
+                        return Ok(());
+                    }
+                    if op == OpCode::CREATE_SESSION && outcome.err == ErrorCode::OK {
+                        // A client that asks for a session once more is answered as if it had just connected (B§1.5).
+                        put_session(&mut self.arena, header.session, handshake);
                     } else {
                         reply::write(&mut self.arena, op, xid, db.last_zxid(), &outcome);
-                        let done = Done { xid, op, zxid: db.last_zxid(), received };
-                        self.outputs.push_back(Output::Reply { conn, bytes: self.arena.split().freeze(), done });
                     }
+                    let done = Done { xid, op, zxid: db.last_zxid(), received };
+                    self.outputs.push_back(Output::Reply { conn, bytes: self.arena.split().freeze(), done });
                 }
-                Waiting::Open { zxid, timeout_ms, lease, received } => {
+                Waiting::Open { zxid, lease, received } => {
                     debug_assert_eq!(zxid, proposal.zxid);
-                    self.outputs.push_back(Output::SessionOpened {
-                        conn,
-                        session: header.session,
-                        timeout_ms,
-                        lease,
-                        received: Some(received),
-                    });
+                    self.session_opened(conn, header.session, handshake, lease, Some(received));
                 }
                 Waiting::Read(_) | Waiting::Refused { .. } => {
                     debug_assert!(false, "reads are answered before the write behind them is applied");
@@ -524,6 +597,11 @@ impl Replica {
         }
         Ok(())
     }
+}
+
+fn put_session(out: &mut BytesMut, session: SessionId, handshake: Handshake) {
+    let passwd = session::password(session);
+    put_connect_response(out, session, handshake.timeout_ms, &passwd, handshake.with_read_only);
 }
 
 /// New space for txns and replies, and when to get it.

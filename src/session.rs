@@ -153,7 +153,8 @@ impl SessionTracker {
 
     /// The same for what needs a global session: an unknown one counts as expired.
     pub fn check_global(&mut self, id: SessionId, owner: Owner) -> Result<(), ErrorCode> {
-        self.check(id, owner).map_err(|e| if e == ErrorCode::UNKNOWN_SESSION { ErrorCode::SESSION_EXPIRED } else { e })
+        self.check(id, owner)
+            .map_err(|e| if e == ErrorCode::UNKNOWN_SESSION { ErrorCode::SESSION_EXPIRED } else { e })
     }
 
     pub fn set_owner(&mut self, id: SessionId, owner: Owner) {

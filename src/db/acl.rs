@@ -290,8 +290,13 @@ mod tests {
     fn ip_expressions() {
         let id = [AclId::new("ip", "10.1.2.3")];
         for (expression, expected) in [
-            ("10.1.2.3", true), ("10.0.0.0/8", true), ("10.1.2.2/31", true), ("10.1.2.2", false),
-            ("0.0.0.0/0", true), ("11.0.0.0/8", false), ("::1", false),
+            ("10.1.2.3", true),
+            ("10.0.0.0/8", true),
+            ("10.1.2.2/31", true),
+            ("10.1.2.2", false),
+            ("0.0.0.0/0", true),
+            ("11.0.0.0/8", false),
+            ("::1", false),
         ] {
             assert_eq!(allows(&[Acl::new(1, "ip", expression)], 1, &id), expected, "{expression}");
         }

@@ -298,8 +298,12 @@ impl Database {
     /// Removes ephemerals whose session is in no table, as a leader or standalone server does when it has loaded its data
     /// (`ZooKeeperServer.loadData`; nothing is logged for them). Returns those sessions.
     pub fn purge_dead_sessions(&mut self) -> Vec<SessionId> {
-        let dead: Vec<SessionId> =
-            self.ephemerals.keys().map(|id| SessionId(*id)).filter(|id| !self.sessions.contains_key(id)).collect();
+        let dead: Vec<SessionId> = self
+            .ephemerals
+            .keys()
+            .map(|id| SessionId(*id))
+            .filter(|id| !self.sessions.contains_key(id))
+            .collect();
         for session in &dead {
             self.delete_ephemerals(*session, self.last_zxid, &mut super::watch::NoEvents);
         }
@@ -341,7 +345,8 @@ impl Database {
     }
 
     fn warn_if_exceeded(&self, prefix: &str, usage: Usage) {
-        let limit = self.nodes.get(&quota::limit_path(prefix)).and_then(|n| n.data.as_deref()).and_then(Usage::parse);
+        let limit =
+            self.nodes.get(&quota::limit_path(prefix)).and_then(|n| n.data.as_deref()).and_then(Usage::parse);
         let Some(limit) = limit else { return };
         if limit.count > -1 && limit.count < usage.count {
             tracing::warn!("Quota exceeded: {prefix} count={} limit={}", usage.count, limit.count);

@@ -152,12 +152,7 @@ impl Database {
             return;
         }
         node.generation = capture.generation;
-        let old = Saved {
-            path: node.path().into(),
-            data: node.data.clone(),
-            acl: node.acl,
-            stat: node.stat,
-        };
+        let old = Saved { path: node.path().into(), data: node.data.clone(), acl: node.acl, stat: node.stat };
         capture.saved.lock().insert(id, old);
     }
 

@@ -1,7 +1,8 @@
 //! Building a Database from a snapshot's items, whoever wrote it and however fuzzy it is.
 
 use super::{
-    Database, DbOptions, acl, acl::AclKey,
+    Database, DbOptions, acl,
+    acl::AclKey,
     nodes::{Node, NodeId, ROOT},
     path, quota,
 };

@@ -137,7 +137,9 @@ impl Database {
 
     #[inline]
     pub fn stat(&self, node: &Node) -> Stat {
-        node.client_stat(node.stat.ephemeral_owner != 0 && self.owner(node.stat.ephemeral_owner) == Owner::Session)
+        node.client_stat(
+            node.stat.ephemeral_owner != 0 && self.owner(node.stat.ephemeral_owner) == Owner::Session,
+        )
     }
 
     /// As Java counts: the root twice, for its two keys.

@@ -33,7 +33,11 @@ impl OwnerRules {
             CONTAINER => Owner::Container,
             _ if self.extended_types && self.emulate_353 && raw < 0 => Owner::Ttl,
             _ if self.extended_types && raw & EXTENDED_MASK == EXTENDED_MASK => {
-                if raw & FEATURE_MASK == 0 { Owner::Ttl } else { Owner::None }
+                if raw & FEATURE_MASK == 0 {
+                    Owner::Ttl
+                } else {
+                    Owner::None
+                }
             }
             _ => Owner::Session,
         }

@@ -358,10 +358,7 @@ mod tests {
         w.add_persistent("/a", B, Mode::PERSISTENT);
         for _ in 0..2 {
             let events = heard(|s| w.created("/a/b", "/a", s));
-            assert_eq!(
-                events,
-                [(1, NodeCreated, "/a/b".into()), (2, NodeChildrenChanged, "/a".into())]
-            );
+            assert_eq!(events, [(1, NodeCreated, "/a/b".into()), (2, NodeChildrenChanged, "/a".into())]);
         }
         assert!(!w.remove("/a", A, WatcherType::Data));
         assert!(w.contains("/a", A, WatcherType::Recursive));

@@ -5,7 +5,8 @@ use crate::{
     proto::{
         OpCode,
         client::{
-            CreateMode, CreateRequest, CreateTtlRequest, MultiHeader, PathVersionRequest, ReadRequest, SetDataRequest,
+            CreateMode, CreateRequest, CreateTtlRequest, MultiHeader, PathVersionRequest, ReadRequest,
+            SetDataRequest,
         },
     },
 };
@@ -13,7 +14,10 @@ use crate::{
 /// One write of a multi. `Create` holds what the flags made of it, whatever the header's type was.
 #[derive(Debug)]
 pub enum MultiOp<'a> {
-    Create { kind: OpCode, request: CreateRequest<'a> },
+    Create {
+        kind: OpCode,
+        request: CreateRequest<'a>,
+    },
     CreateTtl(CreateTtlRequest<'a>),
     Delete(PathVersionRequest<'a>),
     SetData(SetDataRequest<'a>),
@@ -68,7 +72,9 @@ fn decode_op<'a>(
             }
         }
         OpCode::DELETE => jute::take_from_bytes(rest, limits).map(|(r, rest)| (MultiOp::Delete(r), rest))?,
-        OpCode::SET_DATA => jute::take_from_bytes(rest, limits).map(|(r, rest)| (MultiOp::SetData(r), rest))?,
+        OpCode::SET_DATA => {
+            jute::take_from_bytes(rest, limits).map(|(r, rest)| (MultiOp::SetData(r), rest))?
+        }
         OpCode::CHECK => jute::take_from_bytes(rest, limits).map(|(r, rest)| (MultiOp::Check(r), rest))?,
         other => return Err(jute::Error::Record(format!("{other:?} cannot be part of a multi"))),
     })
@@ -99,7 +105,11 @@ pub fn decode_reads(body: &[u8], limits: Limits) -> Result<Vec<MultiReadOp<'_>>,
             return Err(jute::Error::Record(format!("{op:?} cannot be part of a multiRead")));
         }
         let (request, after) = jute::take_from_bytes(rest, limits)?;
-        ops.push(if op == OpCode::GET_DATA { MultiReadOp::GetData(request) } else { MultiReadOp::GetChildren(request) });
+        ops.push(if op == OpCode::GET_DATA {
+            MultiReadOp::GetData(request)
+        } else {
+            MultiReadOp::GetChildren(request)
+        });
         (header, rest) = jute::take_from_bytes(after, limits)?;
     }
     Ok(ops)

@@ -28,8 +28,8 @@ use crate::{
         },
         data::{AclId, perms},
         txn::{
-            self, CheckVersionTxn, CreateContainerTxn, CreateSessionTxn, CreateTtlTxn, CreateTxn, DeleteTxn, ErrorTxn,
-            SetAclTxn, SetDataTxn, Txn, TxnHeader,
+            self, CheckVersionTxn, CreateContainerTxn, CreateSessionTxn, CreateTtlTxn, CreateTxn, DeleteTxn,
+            ErrorTxn, SetAclTxn, SetDataTxn, Txn, TxnHeader,
         },
     },
     session::{Owner, SessionTracker},
@@ -68,6 +68,7 @@ pub struct Prep<'a> {
     pub sessions: &'a mut SessionTracker,
     pub rules: PrepRules,
     pub wall_now: Millis,
+    pub mono_now: Millis,
     /// Txns are encoded behind each other into one buffer, a batch's worth at a time.
     pub arena: &'a mut BytesMut,
 }
@@ -76,7 +77,9 @@ impl Prep<'_> {
     /// Prepares one write. `next_zxid` is called once, unless nothing is to be numbered.
     pub fn prepare(&mut self, request: WriteRequest<'_>, next_zxid: impl FnOnce() -> Zxid) -> Prepared {
         let limits = self.limits();
-        if request.op == OpCode::RECONFIG && jute::from_bytes::<ReconfigRequest<'_>>(request.body, limits).is_err() {
+        if request.op == OpCode::RECONFIG
+            && jute::from_bytes::<ReconfigRequest<'_>>(request.body, limits).is_err()
+        {
             return Prepared::Refused { err: ErrorCode::MARSHALLING_ERROR, empty_multi: false };
         }
         let zxid = next_zxid();
@@ -144,6 +147,7 @@ impl Prep<'_> {
             }
             OpCode::CREATE_SESSION => {
                 let txn: CreateSessionTxn = self.decode(body)?;
+                self.sessions.add(request.session, txn.timeout_ms, self.mono_now);
                 Ok(Txn::CreateSession(txn))
             }
             OpCode::CLOSE_SESSION => {
@@ -233,7 +237,9 @@ impl Prep<'_> {
         );
         let data = create.data;
         Ok(match kind {
-            OpCode::CREATE_CONTAINER => Txn::CreateContainer(CreateContainerTxn { path, data, acl, parent_cversion }),
+            OpCode::CREATE_CONTAINER => {
+                Txn::CreateContainer(CreateContainerTxn { path, data, acl, parent_cversion })
+            }
             OpCode::CREATE_TTL => Txn::CreateTtl(CreateTtlTxn { path, data, acl, parent_cversion, ttl }),
             _ => Txn::Create(CreateTxn { path, data, acl, ephemeral: mode.is_ephemeral(), parent_cversion }),
         })
@@ -245,7 +251,8 @@ impl Prep<'_> {
         if mode.is_ttl() && !self.db.options().owners.extended_types {
             return Err(ErrorCode::UNIMPLEMENTED);
         }
-        let fits = if mode.is_ttl() { owner::of_ttl(ttl).is_some() } else { ttl < 0 && kind != OpCode::CREATE_TTL };
+        let fits =
+            if mode.is_ttl() { owner::of_ttl(ttl).is_some() } else { ttl < 0 && kind != OpCode::CREATE_TTL };
         if fits { Ok(()) } else { Err(ErrorCode::BAD_ARGUMENTS) }
     }
 
@@ -389,7 +396,9 @@ impl Prep<'_> {
         op: MultiOp<'a>,
     ) -> Result<(OpCode, Txn<'a>), ErrorCode> {
         Ok(match op {
-            MultiOp::Create { kind, request: create } => (kind, self.create(request, zxid, kind, create, -1)?),
+            MultiOp::Create { kind, request: create } => {
+                (kind, self.create(request, zxid, kind, create, -1)?)
+            }
             MultiOp::CreateTtl(CreateTtlRequest { path, data, acl, flags, ttl }) => {
                 let create = CreateRequest { path, data, acl, flags };
                 (OpCode::CREATE_TTL, self.create(request, zxid, OpCode::CREATE_TTL, create, ttl)?)

@@ -136,14 +136,7 @@ mod tests {
     use crate::db::DbOptions;
 
     fn record(version: i32) -> ChangeRecord {
-        ChangeRecord {
-            version,
-            cversion: 0,
-            aversion: 0,
-            ephemeral_owner: 0,
-            child_count: 0,
-            acl: None,
-        }
+        ChangeRecord { version, cversion: 0, aversion: 0, ephemeral_owner: 0, child_count: 0, acl: None }
     }
 
     #[test]

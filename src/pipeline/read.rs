@@ -19,7 +19,8 @@ use crate::{
     proto::{
         ErrorCode, OpCode,
         client::{
-            EventType, MultiHeader, PathRequest, ReadRequest, WatchRequest, put_acl_and_stat, put_event, put_frame,
+            EventType, MultiHeader, PathRequest, ReadRequest, WatchRequest, put_acl_and_stat, put_event,
+            put_frame,
         },
         data::{AclId, perms},
         op::xid,
@@ -43,7 +44,7 @@ pub struct Reader<'a> {
     pub rules: ReadRules,
 }
 
-/// Whether the server answers `op` at all, from its tables of ops; anything else is refused and the connection closed.
+/// Whether the server answers `op` at all; anything else is refused and its connection closed.
 pub fn is_known(op: OpCode, rules: ReadRules) -> bool {
     is_read(op, rules) || is_write(op)
 }
@@ -72,8 +73,7 @@ pub fn is_read(op: OpCode, rules: ReadRules) -> bool {
 }
 
 /// Ops that take a zxid. `check` is not among them: outside a multi, 3.5.7 writes a txn that nobody can read back
-/// (ZOOKEEPER-2623), later versions refuse it as unknown, and so does this server. Nor is createSession, which a client has
-/// no business sending once it has one.
+/// (ZOOKEEPER-2623), later versions refuse it as unknown, and so does this server.
 pub fn is_write(op: OpCode) -> bool {
     matches!(
         op,
@@ -87,6 +87,7 @@ pub fn is_write(op: OpCode) -> bool {
             | OpCode::SET_ACL
             | OpCode::MULTI
             | OpCode::RECONFIG
+            | OpCode::CREATE_SESSION
             | OpCode::CLOSE_SESSION
     )
 }
@@ -241,7 +242,8 @@ impl<'a> Reader<'a> {
     }
 
     fn check_or_remove(&self, op: OpCode, request: WatchRequest<'_>) -> Result<(), ErrorCode> {
-        let kind = WatcherType::from_wire(request.kind, self.rules.modern).ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let kind =
+            WatcherType::from_wire(request.kind, self.rules.modern).ok_or(ErrorCode::MARSHALLING_ERROR)?;
         // No watch is ever kept for a null path.
         let path = request.path.ok_or(ErrorCode::NO_WATCHER)?;
         let mut watches = self.db.watches.lock();
@@ -276,9 +278,9 @@ impl<'a> Reader<'a> {
             // Java's decoder drops the watch flag of these.
             let result = match op {
                 MultiReadOp::GetData(request) => self.get_data(ReadRequest { watch: false, ..request }, out),
-                MultiReadOp::GetChildren(request) => {
-                    self.children(ReadRequest { watch: false, ..request }).map(|node| self.put_children(node, out))
-                }
+                MultiReadOp::GetChildren(request) => self
+                    .children(ReadRequest { watch: false, ..request })
+                    .map(|node| self.put_children(node, out)),
             };
             match result {
                 Ok(()) => {}
@@ -298,7 +300,8 @@ impl<'a> Reader<'a> {
 
     fn get_ephemerals(&self, request: PathRequest<'_>, out: &mut BytesMut) {
         let prefix = request.path.as_deref().filter(|p| !matches!(p.trim(), "" | "/")).unwrap_or("");
-        let paths: Vec<&str> = self.db.ephemerals_of(self.session).filter(|p| p.starts_with(prefix)).collect();
+        let paths: Vec<&str> =
+            self.db.ephemerals_of(self.session).filter(|p| p.starts_with(prefix)).collect();
         jute::put(out, &paths);
     }
 
@@ -335,7 +338,8 @@ impl<'a> Reader<'a> {
         type Paths<'b> = Option<Vec<Option<Ustring<'b>>>>;
         let malformed = |_| ErrorCode::MARSHALLING_ERROR;
         let (relative, rest): (Zxid, _) = jute::take_from_bytes(body, self.limits()).map_err(malformed)?;
-        let (lists, rest): ([Paths<'_>; 3], _) = jute::take_from_bytes(rest, self.limits()).map_err(malformed)?;
+        let (lists, rest): ([Paths<'_>; 3], _) =
+            jute::take_from_bytes(rest, self.limits()).map_err(malformed)?;
         let [data, exist, child] = lists;
         let more: Option<[Paths<'_>; 2]> = match op {
             OpCode::SET_WATCHES2 => Some(jute::from_bytes(rest, self.limits()).map_err(malformed)?),

@@ -42,6 +42,23 @@ pub struct ConnectResponse<'a> {
     pub passwd: &'a Buf,
 }
 
+/// Appends the handshake's reply. `session` is `NONE` for one that is refused. A client that sent no `readOnly` flag gets
+/// none (`cnxn.isOldClient`).
+pub fn put_connect_response(
+    out: &mut BytesMut,
+    session: SessionId,
+    timeout_ms: i32,
+    passwd: &[u8; 16],
+    with_read_only: bool,
+) {
+    put_frame(out, |out| {
+        jute::put(out, &ConnectResponse { protocol_version: 0, timeout_ms, session, passwd: Buf::new(passwd) });
+        if with_read_only {
+            jute::put(out, &false);
+        }
+    });
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestHeader {
     pub xid: i32,

@@ -26,7 +26,12 @@ struct Proposal {
 
 impl Broadcast {
     pub fn new(voters: Voters, last_zxid: Zxid) -> Broadcast {
-        Broadcast { voters, outstanding: VecDeque::new(), last_proposed: last_zxid, last_committed: last_zxid }
+        Broadcast {
+            voters,
+            outstanding: VecDeque::new(),
+            last_proposed: last_zxid,
+            last_committed: last_zxid,
+        }
     }
 
     pub fn last_proposed(&self) -> Zxid {

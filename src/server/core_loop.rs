@@ -1,0 +1,212 @@
+//! The task that owns the Replica: inputs from one bounded inbox, a batch at a time; outputs carried out in order.
+//!
+//! It never waits for anybody: outboxes and the log's queue take what they are given. A batch ends with one pass over what
+//! has committed, under the write lock, and that is also when events and replies reach the outboxes.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use tokio::sync::mpsc;
+
+use super::{
+    fatal,
+    log_thread::LogQueue,
+    registry::{CloseCause, ConnShared, SessionReply},
+    shared::{CoreMsg, Shared},
+    snapshot_job,
+};
+use crate::{
+    db::{Database, Map},
+    ids::{ConnId, Millis},
+    pipeline::read,
+    proto::OpCode,
+    replica::{Done, Input, Output, Replica},
+};
+
+/// How many messages are taken at once.
+const BATCH: usize = 1024;
+/// Events for a client that reads nothing are kept up to here; then it is cut off.
+const OUTBOX_LIMIT: usize = 64 << 20;
+
+pub struct Core {
+    shared: Arc<Shared>,
+    replica: Replica,
+    log: Arc<LogQueue>,
+    conns: Map<ConnId, Arc<ConnShared>>,
+    /// Connections with something new in their outbox, to be woken when the batch is done.
+    touched: Vec<Arc<ConnShared>>,
+    now_mono: Millis,
+}
+
+impl Core {
+    pub fn new(shared: Arc<Shared>, replica: Replica, log: Arc<LogQueue>) -> Core {
+        Core { shared, replica, log, conns: Map::default(), touched: Vec::new(), now_mono: 0 }
+    }
+
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<CoreMsg>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        self.carry_out(None);
+        loop {
+            let wait = self.replica.poll_timeout().map(|due| self.shared.clock.until(due));
+            let received = match wait {
+                None => inbox.recv_many(&mut batch, BATCH).await,
+                Some(wait) => match tokio::time::timeout(wait, inbox.recv_many(&mut batch, BATCH)).await {
+                    Ok(received) => received,
+                    Err(_) => {
+                        self.turn(&mut batch);
+                        continue;
+                    }
+                },
+            };
+            if received == 0 {
+                return;
+            }
+            self.turn(&mut batch);
+        }
+    }
+
+    fn turn(&mut self, batch: &mut Vec<CoreMsg>) {
+        let shared = self.shared.clone();
+        let now = shared.clock.now();
+        self.now_mono = now.mono;
+        {
+            let db = shared.db.read();
+            for message in batch.drain(..) {
+                match message {
+                    CoreMsg::Input(input) => self.input(input, &db),
+                    CoreMsg::Hello(conn, input) => {
+                        self.conns.insert(conn.id, conn);
+                        self.input(input, &db);
+                    }
+                    CoreMsg::Requests(requests) => {
+                        for request in requests {
+                            self.replica.handle(now, Input::Request(request), &db);
+                        }
+                    }
+                    CoreMsg::Sessions(answer) => {
+                        let _ = answer.send(self.replica.sessions().buckets().into_iter().collect());
+                    }
+                }
+            }
+            if self.replica.poll_timeout().is_some_and(|due| due <= now.mono) {
+                self.replica.handle_timeout(now, &db);
+            }
+        }
+        self.carry_out(None);
+        if self.replica.has_committed() {
+            let mut db = shared.db.write();
+            self.replica.apply_committed(&mut db);
+            self.carry_out(Some(&mut db));
+        }
+        self.log.wake();
+        self.wake_touched();
+    }
+
+    fn input(&mut self, input: Input, db: &Database) {
+        if let Input::ConnClosed { conn } = input {
+            self.let_go(conn, CloseCause::Ended);
+        }
+        let now = self.shared.clock.now();
+        self.replica.handle(now, input, db);
+    }
+
+    /// `db`: the write lock, where the caller has it.
+    fn carry_out(&mut self, mut db: Option<&mut Database>) {
+        while let Some(output) = self.replica.poll_output() {
+            match output {
+                Output::Reply { conn, bytes, done } => self.reply(conn, &bytes, done),
+                Output::Event { conn, bytes } => self.event(conn, &bytes),
+                Output::Persist { token, zxid, txn } => self.log.append(token, zxid, txn),
+                Output::RollLog => self.log.roll(),
+                Output::TakeSnapshot => match db.as_deref_mut() {
+                    Some(db) => snapshot_job::begin(&self.shared, db),
+                    None => snapshot_job::begin(&self.shared, &mut self.shared.db.write()),
+                },
+                Output::SessionOpened { conn, bytes, opened } => {
+                    if let Some(received) = opened.received {
+                        self.record_open(conn, received);
+                    }
+                    self.hand_session(conn, &bytes, SessionReply::Opened(opened));
+                }
+                Output::SessionRefused { conn, bytes, session } => {
+                    self.hand_session(conn, &bytes, SessionReply::Refused { session });
+                }
+                Output::CloseConn { conn, why } => self.let_go(conn, CloseCause::Core(why)),
+                Output::Fatal(why) => fatal::stop(fatal::UNEXPECTED, &why),
+            }
+        }
+    }
+
+    /// From here on nothing is answered to this connection. What it had under way is no longer counted; it submits no more,
+    /// since it looks at `close` under the lock that its submissions take.
+    fn let_go(&mut self, conn: ConnId, cause: CloseCause) {
+        let Some(conn) = self.conns.remove(&conn) else { return };
+        {
+            let mut outbox = conn.outbox.lock();
+            outbox.close.get_or_insert(cause);
+            let unanswered = std::mem::take(&mut outbox.in_flight);
+            self.shared.in_process.fetch_sub(unanswered as usize, Relaxed);
+        }
+        self.touched.push(conn);
+    }
+
+    fn reply(&mut self, conn: ConnId, bytes: &[u8], done: Done) {
+        let Some(conn) = self.conns.get(&conn) else { return };
+        {
+            let mut outbox = conn.outbox.lock();
+            outbox.buf.extend_from_slice(bytes);
+            outbox.in_flight -= 1;
+            if read::is_read(done.op, self.shared.read_rules) {
+                outbox.reads -= 1;
+            }
+        }
+        self.shared.in_process.fetch_sub(1, Relaxed);
+        conn.stats.replied(done, self.now_mono);
+        conn.stats.sent.fetch_add(1, Relaxed);
+        self.shared.stats.sent.fetch_add(1, Relaxed);
+        self.shared.stats.latency.record(self.now_mono - done.received, 1);
+        self.touched.push(conn.clone());
+    }
+
+    fn event(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(conn) = self.conns.get(&conn) else { return };
+        {
+            let mut outbox = conn.outbox.lock();
+            if outbox.buf.len() > OUTBOX_LIMIT {
+                outbox.close.get_or_insert(CloseCause::NotReading);
+            } else {
+                outbox.buf.extend_from_slice(bytes);
+            }
+        }
+        conn.stats.sent.fetch_add(1, Relaxed);
+        self.shared.stats.sent.fetch_add(1, Relaxed);
+        self.touched.push(conn.clone());
+    }
+
+    fn record_open(&self, conn: ConnId, received: Millis) {
+        let Some(conn) = self.conns.get(&conn) else { return };
+        let done = Done { xid: 0, op: OpCode::CREATE_SESSION, zxid: Default::default(), received };
+        conn.stats.replied(done, self.now_mono);
+        self.shared.stats.latency.record(self.now_mono - received, 1);
+    }
+
+    fn hand_session(&mut self, conn: ConnId, bytes: &[u8], reply: SessionReply) {
+        let Some(conn) = self.conns.get(&conn) else { return };
+        {
+            let mut outbox = conn.outbox.lock();
+            outbox.buf.extend_from_slice(bytes);
+            outbox.session = Some(reply);
+        }
+        conn.stats.sent.fetch_add(1, Relaxed);
+        self.shared.stats.sent.fetch_add(1, Relaxed);
+        self.touched.push(conn.clone());
+    }
+
+    fn wake_touched(&mut self) {
+        for conn in self.touched.drain(..) {
+            let waker = conn.outbox.lock().waker.take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Accepting clients, and ending connections that have fallen silent (`NIOServerCnxnFactory`).
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use anyhow::Context;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{
+    conn::{Connection, java_address},
+    registry::{CloseCause, ConnShared},
+    shared::Shared,
+};
+use crate::{
+    config::{ClientAddress, ConnectionFactory},
+    ids::Millis,
+};
+
+/// Binds the client port. Without an address: every one, IPv6 included where the machine has it, as Java does.
+pub fn bind(address: &ClientAddress) -> anyhow::Result<TcpListener> {
+    let candidates: Vec<SocketAddr> = match &address.host {
+        None => vec![
+            SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port),
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port),
+        ],
+        Some(host) => {
+            use std::net::ToSocketAddrs;
+            (host.as_str(), address.port)
+                .to_socket_addrs()
+                .with_context(|| format!("clientPortAddress {host} cannot be resolved"))?
+                .collect()
+        }
+    };
+    let mut failed = None;
+    for candidate in candidates {
+        match listen(candidate) {
+            Ok(listener) => return Ok(listener),
+            Err(e) => failed = Some((candidate, e)),
+        }
+    }
+    match failed {
+        Some((candidate, e)) => {
+            Err(e).with_context(|| format!("the client port {candidate} cannot be bound"))
+        }
+        None => anyhow::bail!("clientPortAddress names no address"),
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    TcpListener::from_std(socket.into())
+}
+
+#[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
+pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                match admit(&stream, peer, &shared) {
+                    Some(conn) => drop(tokio::spawn(Connection::new(shared.clone(), conn, stream).run())),
+                    // Nothing is sent; the client sees a reset (B§1.9).
+                    None => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
+                }
+            }
+            Err(e) => {
+                tracing::warn!("Error accepting a connection: {e}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+fn admit(stream: &TcpStream, peer: SocketAddr, shared: &Shared) -> Option<Arc<ConnShared>> {
+    let config = &shared.config;
+    // Netty in 3.5.7 does not count (B§1.9).
+    let limit = match config.settings.connection_factory {
+        ConnectionFactory::Nio => config.max_client_cnxns,
+        ConnectionFactory::Netty => 0,
+    };
+    let _ = stream.set_nodelay(true);
+    let now = shared.clock.now();
+    let wait = config.settings.sessionless_cnxn_timeout_ms as i32;
+    let admitted = shared.conns.admit(peer, limit, now.wall, now.mono, wait);
+    if admitted.is_none() {
+        let address = java_address(peer);
+        let ip = address.rsplit_once(':').map_or(address.as_str(), |(ip, _)| ip);
+        tracing::warn!("Too many connections from {ip} - max is {limit}");
+    }
+    admitted
+}
+
+/// When silence ends a connection: its timeout after it was last heard, rounded up to the sweep's interval.
+pub fn idle_deadline(conn: &ConnShared, shared: &Shared) -> Millis {
+    let interval = shared.config.settings.sessionless_cnxn_timeout_ms.max(1);
+    let due = conn.last_heard.load(Relaxed) + Millis::from(conn.timeout_ms.load(Relaxed));
+    (due / interval + 1) * interval
+}
+
+/// NIO closes what has been silent for its timeout; Netty never does (B§1.8).
+pub async fn sweep_idle(shared: Arc<Shared>) {
+    if shared.config.settings.connection_factory == ConnectionFactory::Netty {
+        return;
+    }
+    let pause =
+        Duration::from_millis(shared.config.settings.sessionless_cnxn_timeout_ms.clamp(10, 1000) as u64);
+    loop {
+        tokio::time::sleep(pause).await;
+        let now = shared.clock.mono();
+        for conn in shared.conns.all() {
+            if now >= idle_deadline(&conn, &shared) {
+                tracing::info!("Closing idle connection of client {}", java_address(conn.peer));
+                conn.close(CloseCause::Idle);
+            }
+        }
+    }
+}

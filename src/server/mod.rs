@@ -1,0 +1,221 @@
+//! The shell: the only room with tokio, threads, sockets, files and clocks. It carries a Replica's outputs out and brings
+//! it its inputs.
+
+pub mod auth;
+pub mod clock;
+pub mod conn;
+pub mod core_loop;
+pub mod environment;
+pub mod fatal;
+pub mod four_letter;
+pub mod listener;
+pub mod log_thread;
+pub mod logging;
+pub mod registry;
+pub mod restore;
+pub mod shared;
+pub mod snapshot_job;
+pub mod stats;
+
+use std::sync::{Arc, atomic::AtomicUsize};
+
+use anyhow::Context;
+use parking_lot::RwLock;
+use tokio::sync::mpsc;
+
+use self::{
+    clock::Clock, core_loop::Core, log_thread::LogQueue, registry::Registry, restore::Restore,
+    shared::Shared, stats::ServerStats,
+};
+use crate::{
+    config::Config,
+    db::{Database, DbOptions, owner::OwnerRules},
+    ids::Sid,
+    jute::Limits,
+    pipeline::{prep::PrepRules, read::ReadRules},
+    replica::{Replica, ReplicaConfig},
+    storage::{self, LogOptions, LogWriter, RecoveryOptions, StorageError},
+};
+
+/// Messages that may wait for the core; a producer waits beyond that.
+const INBOX: usize = 16 * 1024;
+
+pub fn real_disk() -> Arc<dyn storage::Disk> {
+    Arc::new(storage::RealDisk)
+}
+
+/// Why a server did not start, with the exit code of B§7.3.
+#[derive(Debug)]
+pub struct StartError {
+    pub code: i32,
+    pub error: anyhow::Error,
+}
+
+impl From<StorageError> for StartError {
+    fn from(e: StorageError) -> Self {
+        let code = if e.is_data_dir() { fatal::DATA_DIR } else { fatal::UNEXPECTED };
+        StartError { code, error: e.into() }
+    }
+}
+
+impl From<anyhow::Error> for StartError {
+    fn from(error: anyhow::Error) -> Self {
+        StartError { code: fatal::UNEXPECTED, error }
+    }
+}
+
+/// Opens the data, listens, and serves until the process is told to end.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let clock = Clock::start();
+    let (db, recovered) = open_database(&config, clock)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("ferrokeeper")
+        .build()
+        .context("the runtime cannot be started")?;
+    runtime.block_on(serve(config, clock, db, recovered.lock))?;
+    Ok(())
+}
+
+/// What recovery leaves besides the tree.
+struct Opened {
+    /// Held as long as the process lives: a second server on these directories is refused.
+    lock: storage::DirLock,
+}
+
+fn open_database(config: &Config, clock: Clock) -> Result<(Database, Opened), StartError> {
+    let settings = &config.settings;
+    let limits = Limits { max_field: settings.jute_max_buffer + settings.jute_extra_size };
+    let options = DbOptions {
+        owners: OwnerRules {
+            extended_types: settings.extended_types_enabled,
+            emulate_353: settings.emulate_353_ttl_nodes,
+        },
+        limits,
+        hash_seed: random_seed(),
+    };
+    let recovery = RecoveryOptions {
+        trust_empty: settings.snapshot_trust_empty,
+        autocreate: settings.datadir_autocreate,
+        limits,
+    };
+    let started = clock.mono();
+    let recovered = storage::open(
+        real_disk(),
+        &config.data_dir,
+        &config.data_log_dir,
+        recovery,
+        || Restore::new(options),
+        || Restore::fresh(options),
+    )?;
+    for warning in &recovered.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut db = recovered.sink.into_database().context("recovery ended without a database")?;
+    for session in db.purge_dead_sessions() {
+        tracing::info!("removed ephemerals of session {session}, which is in no session table");
+    }
+    tracing::info!(
+        "loaded {} nodes, {} txns replayed, last zxid {} in {} ms",
+        db.node_count(),
+        recovered.replayed,
+        db.last_zxid(),
+        clock.mono() - started
+    );
+    Ok((db, Opened { lock: recovered.lock }))
+}
+
+async fn serve(config: Config, clock: Clock, db: Database, lock: storage::DirLock) -> anyhow::Result<()> {
+    let address = config.client_address.clone().context("no clientPort is configured")?;
+    let settings = &config.settings;
+    let (core_tx, core_rx) = mpsc::channel(INBOX);
+    let log = LogWriter::new(
+        real_disk(),
+        &config.data_log_dir.join("version-2"),
+        LogOptions { prealloc_kib: settings.pre_alloc_kib, force_sync: settings.force_sync },
+    );
+    let read_rules = ReadRules { skip_acl: settings.skip_acl, modern: settings.modern_client_ops };
+    let replica = Replica::standalone(replica_config(&config, clock, read_rules), &db, clock.now());
+    let shared = Arc::new(Shared {
+        config,
+        clock,
+        db: RwLock::new(db),
+        conns: Registry::default(),
+        stats: ServerStats::default(),
+        read_rules,
+        in_process: AtomicUsize::new(0),
+        core: core_tx,
+    });
+    let queue = Arc::new(LogQueue::default());
+    spawn_log_thread(queue.clone(), log, shared.clone())?;
+    // Clients are let in when they can be answered, not before (3.5.7 is silent for a moment after it listens).
+    let listener = listener::bind(&address)?;
+    tracing::info!("binding to port {}", listener.local_addr().context("the client port has no address")?);
+    let core = Core::new(shared.clone(), replica, queue);
+    #[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
+    let critical = {
+        let core = tokio::spawn(core.run(core_rx));
+        let accept = tokio::spawn(listener::accept(listener, shared.clone()));
+        tokio::spawn(listener::sweep_idle(shared.clone()));
+        tokio::spawn(snapshot_job::autopurge(shared.clone()));
+        async move {
+            tokio::select! {
+                ended = core => format!("the core ended: {ended:?}"),
+                ended = accept => format!("the acceptor ended: {ended:?}"),
+            }
+        }
+    };
+    tokio::select! {
+        // A critical task that ends ends the process: nobody must take a half-dead server for a live one.
+        why = critical => fatal::stop(fatal::UNEXPECTED, &why),
+        signal = end_signal() => {
+            tracing::info!("{} received; everything acknowledged is on disk", signal?);
+            drop(lock);
+            logging::flush();
+            // As a JVM that is told to end (B§7.3).
+            std::process::exit(143)
+        }
+    }
+}
+
+fn replica_config(config: &Config, clock: Clock, read: ReadRules) -> ReplicaConfig {
+    let settings = &config.settings;
+    ReplicaConfig {
+        sid: Sid(0),
+        tick_ms: config.tick_time_ms,
+        snap_count: settings.snap_count,
+        container_check_interval_ms: settings.container_check_interval_ms,
+        container_max_per_minute: settings.container_max_per_minute,
+        prep: PrepRules { skip_acl: settings.skip_acl, reconfig_enabled: config.reconfig_enabled },
+        read,
+        seed: random_seed(),
+        session_seed_ms: clock.wall(),
+    }
+}
+
+fn spawn_log_thread(queue: Arc<LogQueue>, log: LogWriter, shared: Arc<Shared>) -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name("SyncThread".to_owned())
+        .spawn(move || {
+            // A panic in here must not leave a server that answers and logs nothing.
+            log_thread::run(queue, log, shared);
+        })
+        .context("the log thread cannot be started")?;
+    Ok(())
+}
+
+/// From the operating system, by way of std's own seeding.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+async fn end_signal() -> anyhow::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be handled")?;
+    Ok(tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    })
+}

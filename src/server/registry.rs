@@ -1,0 +1,205 @@
+//! Connections that exist, and what the rest of the server may touch of each: its outbox and its counters.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    task::Waker,
+};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+
+use super::stats::Latency;
+use crate::{
+    ids::{ConnId, Millis, SessionId, Zxid},
+    proto::OpCode,
+    replica::{CloseReason, Done, Opened},
+};
+
+/// What the core leaves for a connection's task.
+///
+/// Invariant: `in_flight` is how many requests of this connection the core holds whose replies are not in `buf` yet; while
+/// it is above zero, nothing of this connection may be answered elsewhere.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pub buf: BytesMut,
+    pub in_flight: u32,
+    /// How many of those are reads.
+    pub reads: u32,
+    pub session: Option<SessionReply>,
+    pub close: Option<CloseCause>,
+    /// The task, when it sleeps.
+    pub waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+pub enum SessionReply {
+    Opened(Opened),
+    Refused { session: SessionId },
+}
+
+/// Why the server ends a connection, apart from its own reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseCause {
+    Core(CloseReason),
+    Idle,
+    /// Events pile up and the client reads none of them.
+    NotReading,
+    /// The task itself has ended.
+    Ended,
+}
+
+/// A client connection as others see it.
+#[derive(Debug)]
+pub struct ConnShared {
+    pub id: ConnId,
+    pub peer: SocketAddr,
+    pub established: Millis,
+    pub outbox: Mutex<Outbox>,
+    pub session: AtomicI64,
+    /// Of the session; before there is one, how long the server waits for it.
+    pub timeout_ms: AtomicI32,
+    pub last_heard: AtomicI64,
+    /// Whether the task wants to read, for the interest ops that `stat` shows.
+    pub reading: AtomicBool,
+    pub stats: ConnStats,
+}
+
+#[derive(Debug, Default)]
+pub struct ConnStats {
+    pub received: AtomicU64,
+    pub sent: AtomicU64,
+    /// `i32::MAX` before the first op, 0 for `NA` after a reset.
+    pub last_op: AtomicI32,
+    pub last_cxid: AtomicI64,
+    pub last_zxid: AtomicI64,
+    pub last_response: AtomicI64,
+    pub last_latency: AtomicI64,
+    pub latency: Latency,
+}
+
+/// `last_op` of a connection that has not asked anything.
+pub const NO_OP_YET: i32 = i32::MAX;
+
+impl ConnStats {
+    /// Special xids do not count as the client's last request.
+    pub fn replied(&self, done: Done, now: Millis) {
+        if done.xid >= 0 {
+            self.last_cxid.store(done.xid.into(), Relaxed);
+        }
+        self.last_zxid.store(done.zxid.0, Relaxed);
+        self.last_op.store(done.op.0, Relaxed);
+        self.last_response.store(now, Relaxed);
+        let latency = now - done.received;
+        self.last_latency.store(latency, Relaxed);
+        self.latency.record(latency, 1);
+    }
+
+    /// crst
+    pub fn reset(&self) {
+        self.received.store(0, Relaxed);
+        self.sent.store(0, Relaxed);
+        self.last_op.store(OpCode::NOTIFICATION.0, Relaxed);
+        self.last_cxid.store(-1, Relaxed);
+        self.last_zxid.store(-1, Relaxed);
+        self.last_response.store(0, Relaxed);
+        self.last_latency.store(0, Relaxed);
+        self.latency.reset_conn();
+    }
+}
+
+impl ConnShared {
+    pub fn session(&self) -> SessionId {
+        SessionId(self.session.load(Relaxed))
+    }
+
+    pub fn last_zxid(&self) -> Zxid {
+        Zxid(self.stats.last_zxid.load(Relaxed))
+    }
+
+    /// Asks the task to end, after what is in the outbox is out.
+    pub fn close(&self, cause: CloseCause) {
+        let waker = {
+            let mut outbox = self.outbox.lock();
+            outbox.close.get_or_insert(cause);
+            outbox.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Registry {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    next: u64,
+    conns: HashMap<ConnId, Arc<ConnShared>>,
+    per_ip: HashMap<IpAddr, u32>,
+}
+
+impl Registry {
+    /// `None` where this address has `limit` connections already (0: no limit).
+    pub fn admit(
+        &self,
+        peer: SocketAddr,
+        limit: u32,
+        wall: Millis,
+        mono: Millis,
+        wait_ms: i32,
+    ) -> Option<Arc<ConnShared>> {
+        let mut inner = self.inner.lock();
+        let from_here = inner.per_ip.entry(peer.ip()).or_insert(0);
+        if limit > 0 && *from_here >= limit {
+            return None;
+        }
+        *from_here += 1;
+        inner.next += 1;
+        let conn = Arc::new(ConnShared {
+            id: ConnId(inner.next),
+            peer,
+            established: wall,
+            outbox: Mutex::default(),
+            session: AtomicI64::new(0),
+            timeout_ms: AtomicI32::new(wait_ms),
+            last_heard: AtomicI64::new(mono),
+            reading: AtomicBool::new(true),
+            stats: ConnStats { last_op: AtomicI32::new(NO_OP_YET), ..ConnStats::default() },
+        });
+        inner.conns.insert(conn.id, conn.clone());
+        Some(conn)
+    }
+
+    pub fn remove(&self, conn: &ConnShared) {
+        let mut inner = self.inner.lock();
+        if inner.conns.remove(&conn.id).is_none() {
+            return;
+        }
+        if let Some(count) = inner.per_ip.get_mut(&conn.peer.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                inner.per_ip.remove(&conn.peer.ip());
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.inner.lock().conns.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn all(&self) -> Vec<Arc<ConnShared>> {
+        self.inner.lock().conns.values().cloned().collect()
+    }
+}

@@ -1,0 +1,59 @@
+//! What every task of a running server holds.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    clock::Clock,
+    registry::{ConnShared, Registry},
+    stats::ServerStats,
+};
+use crate::{
+    config::Config,
+    db::Database,
+    ids::{Millis, SessionId},
+    pipeline::read::ReadRules,
+    replica::{Input, Request},
+};
+
+/// Locks, in the order in which they may be taken: `db` → its watches → a connection's outbox. Never over an await.
+#[derive(Debug)]
+pub struct Shared {
+    pub config: Config,
+    pub clock: Clock,
+    pub db: RwLock<Database>,
+    pub conns: Registry,
+    pub stats: ServerStats,
+    pub read_rules: ReadRules,
+    /// Requests the core holds, for throttling and for `Outstanding`.
+    pub in_process: AtomicUsize,
+    pub core: mpsc::Sender<CoreMsg>,
+}
+
+/// The core's inbox.
+#[derive(Debug)]
+pub enum CoreMsg {
+    /// A connection asks for a session; from here on the core can reach its outbox.
+    Hello(Arc<ConnShared>, Input),
+    /// Requests of one connection, in order.
+    Requests(Vec<Request>),
+    Input(Input),
+    /// `dump`: sessions by expiry.
+    Sessions(oneshot::Sender<Vec<(Millis, Vec<SessionId>)>>),
+}
+
+impl Shared {
+    pub fn outstanding(&self) -> usize {
+        self.in_process.load(Relaxed)
+    }
+
+    /// A connection with requests under way does not read more while the server has this many (B§1.9).
+    pub fn is_busy(&self) -> bool {
+        self.in_process.load(Relaxed) as i64 > self.config.settings.global_outstanding_limit
+    }
+}
