@@ -107,7 +107,7 @@ impl Database {
             {
                 subtrees.push(subtree.to_owned());
             }
-            left.extend(self.nodes.children(node).filter_map(|child| self.nodes.find(child.path())));
+            left.extend(node.child_ids());
         }
         for subtree in subtrees {
             self.recount(&subtree);

@@ -213,3 +213,6 @@ impl Database {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

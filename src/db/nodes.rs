@@ -49,6 +49,10 @@ impl Node {
         self.children.as_ref().map_or(0, |c| c.len())
     }
 
+    pub(super) fn child_ids(&self) -> impl Iterator<Item = NodeId> {
+        self.children.iter().flat_map(|children| children.iter().copied())
+    }
+
     #[inline]
     pub fn data_len(&self) -> usize {
         self.data.as_ref().map_or(0, |d| d.len())

@@ -52,7 +52,10 @@ pub fn put_connect_response(
     with_read_only: bool,
 ) {
     put_frame(out, |out| {
-        jute::put(out, &ConnectResponse { protocol_version: 0, timeout_ms, session, passwd: Buf::new(passwd) });
+        jute::put(
+            out,
+            &ConnectResponse { protocol_version: 0, timeout_ms, session, passwd: Buf::new(passwd) },
+        );
         if with_read_only {
             jute::put(out, &false);
         }

@@ -6,6 +6,8 @@
 pub mod client;
 pub mod data;
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod op;
 pub mod txn;
 

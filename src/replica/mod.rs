@@ -84,9 +84,18 @@ pub struct Request {
 pub enum Input {
     Request(Request),
     /// A client without a session.
-    OpenSession { conn: ConnId, handshake: Handshake, received: Millis },
+    OpenSession {
+        conn: ConnId,
+        handshake: Handshake,
+        received: Millis,
+    },
     /// A client that comes back with a session.
-    ResumeSession { conn: ConnId, handshake: Handshake, session: SessionId, passwd: Option<Box<[u8]>> },
+    ResumeSession {
+        conn: ConnId,
+        handshake: Handshake,
+        session: SessionId,
+        passwd: Option<Box<[u8]>>,
+    },
     ConnClosed {
         conn: ConnId,
     },
@@ -308,7 +317,8 @@ impl Replica {
         let Request { conn, session, xid, op, body, auth, received } = request;
         if !read::is_write(op) {
             tracing::warn!(%session, "Received packet at server of unknown type {}", op.0);
-            let refused = Waiting::Refused { xid, op, err: ErrorCode::UNIMPLEMENTED, empty_multi: false, received };
+            let refused =
+                Waiting::Refused { xid, op, err: ErrorCode::UNIMPLEMENTED, empty_multi: false, received };
             self.wait(conn, refused);
             return self.answer_reads(conn, db);
         }
@@ -446,7 +456,14 @@ impl Replica {
         while self.broadcast.poll_committed().is_some() {}
     }
 
-    fn open_session(&mut self, now: Now, conn: ConnId, handshake: Handshake, received: Millis, db: &Database) {
+    fn open_session(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        handshake: Handshake,
+        received: Millis,
+        db: &Database,
+    ) {
         let session = self.sessions.next_id();
         let lease = self.sessions.add(session, handshake.timeout_ms, now.mono);
         self.sessions.set_owner(session, Owner::Local);
@@ -464,7 +481,9 @@ impl Replica {
                 self.attach(conn, session, handshake);
                 self.wait(conn, Waiting::Open { zxid, lease, received });
             }
-            Err((err, _)) => self.outputs.push_back(Output::Fatal(format!("createSession was refused: {err:?}"))),
+            Err((err, _)) => {
+                self.outputs.push_back(Output::Fatal(format!("createSession was refused: {err:?}")))
+            }
         }
     }
 
@@ -709,3 +728,6 @@ impl Reaper {
         due
     }
 }
+
+#[cfg(test)]
+mod tests;
