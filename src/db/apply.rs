@@ -71,7 +71,7 @@ impl Database {
         record: &'t [u8],
         events: &mut dyn EventSink,
     ) -> Result<Outcome<'t>, TxnError> {
-        let txn = Txn::decode(header.kind, record, self.options.limits)?;
+        let txn = Txn::decode(header.kind, record, self.options.limits.for_files())?;
         let context = Context { session: header.session, zxid: header.zxid, time: header.time };
         let outcome = match txn {
             Txn::Multi(multi) => self.apply_multi(context, multi, events)?,
@@ -90,7 +90,7 @@ impl Database {
         multi: MultiTxn<'t>,
         events: &mut dyn EventSink,
     ) -> Result<Outcome<'t>, TxnError> {
-        let limits = self.options.limits;
+        let limits = self.options.limits.for_files();
         let decode = |sub: &SubTxn<'t>| Ok((OpCode(sub.kind), Txn::decode_sub(sub, limits)?));
         let ops = multi.ops.iter().map(decode).collect::<Result<Vec<_>, TxnError>>()?;
         let failed = ops.iter().any(|(kind, _)| *kind == OpCode::ERROR);

@@ -131,7 +131,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
         let bytes = self.buffer()?;
         match std::str::from_utf8(bytes) {
             Ok(text) => visitor.visit_borrowed_str(text),
-            Err(_) => visitor.visit_string(text::decode_lossy(bytes)),
+            Err(_) => visitor.visit_string(text::decode_lossy(bytes, self.limits.joins_surrogates)),
         }
     }
 

@@ -16,16 +16,27 @@ pub use de::{Deserializer, from_bytes, take_from_bytes};
 pub use ser::{Serializer, put, put_bytes, put_string};
 pub use text::Ustring;
 
-/// The longest string or buffer a peer may announce: `jute.maxbuffer` + `zookeeper.jute.maxbuffer.extrasize`
-/// (`BinaryInputArchive.checkLength`).
+/// How far a peer is believed, and how its text is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// The longest string or buffer that may be announced: `jute.maxbuffer` + `zookeeper.jute.maxbuffer.extrasize`
+    /// (`BinaryInputArchive.checkLength`).
     pub max_field: usize,
+    /// Whether two surrogate groups are read as the char they were made from. Java writes such pairs and cannot read them:
+    /// what a client sends is read as Java reads it, what a server wrote is read as it was meant.
+    pub joins_surrogates: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_field: 2 * 0xf_ffff }
+        Limits { max_field: 2 * 0xf_ffff, joins_surrogates: false }
+    }
+}
+
+impl Limits {
+    /// For logs, snapshots and txns.
+    pub fn for_files(self) -> Limits {
+        Limits { joins_surrogates: true, ..self }
     }
 }
 

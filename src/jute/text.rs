@@ -97,15 +97,17 @@ pub(super) fn put_cesu8(out: &mut BytesMut, text: &str) {
 }
 
 /// `new String(bytes, UTF_8)`: U+FFFD for each malformed piece. Java differs from the usual practice in one case: a
-/// surrogate's 3-byte group is one piece, not three.
-pub(super) fn decode_lossy(bytes: &[u8]) -> String {
+/// surrogate's 3-byte group is one piece, not three. With `join`, a pair of such groups is the char that Java wrote so.
+pub(super) fn decode_lossy(bytes: &[u8], join: bool) -> String {
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Err(e) = std::str::from_utf8(rest) {
         let (valid, bad) = rest.split_at(e.valid_up_to());
         text.push_str(&String::from_utf8_lossy(valid));
-        text.push('\u{fffd}');
+        let joined = if join { surrogate_pair(bad) } else { None };
+        text.push(joined.unwrap_or(char::REPLACEMENT_CHARACTER));
         let skip = match bad {
+            _ if joined.is_some() => 6,
             [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
             [0xed, 0xa0..=0xbf, ..] => 2,
             _ => e.error_len().unwrap_or(bad.len()),
@@ -114,6 +116,17 @@ pub(super) fn decode_lossy(bytes: &[u8]) -> String {
     }
     text.push_str(&String::from_utf8_lossy(rest));
     text
+}
+
+/// The char whose two UTF-16 units stand at the front as 3-byte groups.
+fn surrogate_pair(bytes: &[u8]) -> Option<char> {
+    let unit = |second: u8, third: u8| 0xd000 | u16::from(second & 0x3f) << 6 | u16::from(third & 0x3f);
+    match *bytes {
+        [0xed, high @ 0xa0..=0xaf, b @ 0x80..=0xbf, 0xed, low @ 0xb0..=0xbf, d @ 0x80..=0xbf, ..] => {
+            char::decode_utf16([unit(high, b), unit(low, d)]).next()?.ok()
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -133,15 +146,23 @@ mod tests {
 
     #[test]
     fn a_surrogate_group_reads_as_one_replacement_each() {
-        assert_eq!(decode_lossy(b"a\xed\xa0\xbd\xed\xb8\x80b"), "a\u{fffd}\u{fffd}b");
+        assert_eq!(decode_lossy(b"a\xed\xa0\xbd\xed\xb8\x80b", false), "a\u{fffd}\u{fffd}b");
+    }
+
+    #[test]
+    fn what_was_written_as_a_pair_can_be_read_back() {
+        for text in ["a\u{1f600}b", "\u{10000}", "\u{10ffff}\u{fffd}"] {
+            assert_eq!(decode_lossy(&cesu8(text)[4..], true), text);
+        }
+        assert_eq!(decode_lossy(b"\xed\xb8\x80\xed\xa0\xbd", true), "\u{fffd}\u{fffd}", "the wrong way round");
     }
 
     #[test]
     fn malformed_bytes_are_replaced_piecewise() {
-        assert_eq!(decode_lossy(b"\xc0\x80x"), "\u{fffd}\u{fffd}x");
-        assert_eq!(decode_lossy(b"\xe2\x82"), "\u{fffd}");
-        assert_eq!(decode_lossy(b"\xf0\x9f\x98"), "\u{fffd}");
-        assert_eq!(decode_lossy(b"\xed\xa0"), "\u{fffd}");
-        assert_eq!(decode_lossy(b"\xed\xa0x"), "\u{fffd}x");
+        assert_eq!(decode_lossy(b"\xc0\x80x", false), "\u{fffd}\u{fffd}x");
+        assert_eq!(decode_lossy(b"\xe2\x82", false), "\u{fffd}");
+        assert_eq!(decode_lossy(b"\xf0\x9f\x98", false), "\u{fffd}");
+        assert_eq!(decode_lossy(b"\xed\xa0", false), "\u{fffd}");
+        assert_eq!(decode_lossy(b"\xed\xa0x", false), "\u{fffd}x");
     }
 }

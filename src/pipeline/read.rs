@@ -92,13 +92,15 @@ pub fn is_write(op: OpCode) -> bool {
     )
 }
 
-/// Appends the whole reply to a read, watch events of its own included.
-pub fn answer(reader: Reader<'_>, op: OpCode, xid: i32, body: &[u8], out: &mut BytesMut) {
+/// Appends the whole reply to a read, watch events of its own included; returns how many frames that makes.
+pub fn answer(reader: Reader<'_>, op: OpCode, xid: i32, body: &[u8], out: &mut BytesMut) -> u64 {
     let xid = if op == OpCode::PING { xid::PING } else { xid };
     // Events of setWatches precede the reply, each in a frame of its own.
     if matches!(op, OpCode::SET_WATCHES | OpCode::SET_WATCHES2) {
-        let err = reader.set_watches(op, body, out).err().unwrap_or(ErrorCode::OK);
-        return put_frame(out, |out| put_header(out, xid, reader.db.last_zxid(), err));
+        let mut events = 0;
+        let err = reader.set_watches(op, body, out, &mut events).err().unwrap_or(ErrorCode::OK);
+        put_frame(out, |out| put_header(out, xid, reader.db.last_zxid(), err));
+        return events + 1;
     }
     put_frame(out, |out| {
         let header_at = out.len();
@@ -111,6 +113,7 @@ pub fn answer(reader: Reader<'_>, op: OpCode, xid: i32, body: &[u8], out: &mut B
             out[header_at + 12..header_at + 16].copy_from_slice(&failure.err.0.to_be_bytes());
         }
     });
+    1
 }
 
 #[inline]
@@ -334,7 +337,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Re-arms what a client held when it last saw `relative_zxid`, and tells it what it has missed.
-    fn set_watches(&self, op: OpCode, body: &[u8], out: &mut BytesMut) -> Result<(), ErrorCode> {
+    fn set_watches(
+        &self,
+        op: OpCode,
+        body: &[u8],
+        out: &mut BytesMut,
+        events: &mut u64,
+    ) -> Result<(), ErrorCode> {
         type Paths<'b> = Option<Vec<Option<Ustring<'b>>>>;
         let malformed = |_| ErrorCode::MARSHALLING_ERROR;
         let (relative, rest): (Zxid, _) = jute::take_from_bytes(body, self.limits()).map_err(malformed)?;
@@ -347,18 +356,22 @@ impl<'a> Reader<'a> {
         };
 
         let mut watches = self.db.watches.lock();
+        let mut tell = |kind, path: &str| {
+            *events += 1;
+            put_event(out, kind, path);
+        };
         each(data, |path| match self.db.find(path) {
-            None => put_event(out, EventType::NodeDeleted, path),
-            Some(node) if node.stat.mzxid > relative => put_event(out, EventType::NodeDataChanged, path),
+            None => tell(EventType::NodeDeleted, path),
+            Some(node) if node.stat.mzxid > relative => tell(EventType::NodeDataChanged, path),
             Some(_) => watches.add_data(path, self.conn),
         })?;
         each(exist, |path| match self.db.find(path) {
-            Some(_) => put_event(out, EventType::NodeCreated, path),
+            Some(_) => tell(EventType::NodeCreated, path),
             None => watches.add_data(path, self.conn),
         })?;
         each(child, |path| match self.db.find(path) {
-            None => put_event(out, EventType::NodeDeleted, path),
-            Some(node) if node.stat.pzxid > relative => put_event(out, EventType::NodeChildrenChanged, path),
+            None => tell(EventType::NodeDeleted, path),
+            Some(node) if node.stat.pzxid > relative => tell(EventType::NodeChildrenChanged, path),
             Some(_) => watches.add_child(path, self.conn),
         })?;
         let Some([persistent, recursive]) = more else { return Ok(()) };

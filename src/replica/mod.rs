@@ -154,6 +154,8 @@ pub struct Done {
     pub op: OpCode,
     pub zxid: Zxid,
     pub received: Millis,
+    /// The reply, and the events of its own connection that precede it.
+    pub frames: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,13 +361,10 @@ impl Replica {
                         auth: &request.auth,
                         rules: self.config.read,
                     };
-                    read::answer(reader, request.op, request.xid, &request.body, &mut self.arena);
-                    Done {
-                        xid: request.xid,
-                        op: request.op,
-                        zxid: db.last_zxid(),
-                        received: request.received,
-                    }
+                    let frames =
+                        read::answer(reader, request.op, request.xid, &request.body, &mut self.arena);
+                    let Request { xid, op, received, .. } = *request;
+                    Done { xid, op, zxid: db.last_zxid(), received, frames }
                 }
                 Waiting::Refused { xid, op, err, empty_multi, received } => {
                     if *err == ErrorCode::SESSION_MOVED {
@@ -376,7 +375,7 @@ impl Replica {
                     let unknown = !read::is_known(*op, self.config.read);
                     let zxid = if unknown { Zxid(-1) } else { db.last_zxid() };
                     reply::refusal(&mut self.arena, *xid, zxid, *err, *empty_multi);
-                    let done = Done { xid: *xid, op: *op, zxid, received: *received };
+                    let done = Done { xid: *xid, op: *op, zxid, received: *received, frames: 1 };
                     if unknown {
                         let bytes = self.arena.split().freeze();
                         self.outputs.push_back(Output::Reply { conn, bytes, done });
@@ -591,7 +590,7 @@ impl Replica {
                     } else {
                         reply::write(&mut self.arena, op, xid, db.last_zxid(), &outcome);
                     }
-                    let done = Done { xid, op, zxid: db.last_zxid(), received };
+                    let done = Done { xid, op, zxid: db.last_zxid(), received, frames: 1 };
                     self.outputs.push_back(Output::Reply { conn, bytes: self.arena.split().freeze(), done });
                 }
                 Waiting::Open { zxid, lease, received } => {

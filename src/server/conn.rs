@@ -292,12 +292,15 @@ impl Connection {
         // One lock for the batch, taken with its first read.
         let mut db = None;
         let mut idle = true;
+        let mut failed = None;
         let mut reads = 0;
         let (mut used, mut answered, mut received) = (0, None::<(i32, OpCode)>, 0u64);
-        let mut answers = 0u64;
+        let (mut answers, mut frames) = (0u64, 0u64);
         while let Some(frame) = next_frame(&bytes[used..], limit) {
             let [x0, x1, x2, x3, o0, o1, o2, o3, body @ ..] = frame else {
-                return Err(End::Misbehaved(format!("a request of {} bytes has no header", frame.len())));
+                received += 1;
+                failed = Some(End::Misbehaved(format!("a request of {} bytes has no header", frame.len())));
+                break;
             };
             let xid = i32::from_be_bytes([*x0, *x1, *x2, *x3]);
             let op = OpCode(i32::from_be_bytes([*o0, *o1, *o2, *o3]));
@@ -318,8 +321,9 @@ impl Connection {
             }
             used += 4 + frame.len();
             received += 1;
+            self.conn.stats.note_drift(xid, op);
             match op {
-                OpCode::AUTH => self.authenticate(xid, body)?,
+                OpCode::AUTH => failed = self.authenticate(xid, body).err(),
                 OpCode::SASL => self.sasl(xid),
                 // The session is closing: no answer, as in Java (B§1.8).
                 _ if !alive => {}
@@ -327,7 +331,7 @@ impl Connection {
                     Some(db) if is_read && idle => {
                         let (conn, rules) = (self.conn.id, shared.read_rules);
                         let reader = Reader { db, conn, session, auth: &self.auth, rules };
-                        read::answer(reader, op, xid, body, &mut self.unsent);
+                        frames += read::answer(reader, op, xid, body, &mut self.unsent);
                         answers += 1;
                         answered = Some((xid, op));
                     }
@@ -338,13 +342,13 @@ impl Connection {
                     }
                 },
             }
-            if matches!(self.phase, Phase::Closing) {
+            if failed.is_some() || matches!(self.phase, Phase::Closing) {
                 break;
             }
         }
         let zxid = db.map(|db| db.last_zxid()).unwrap_or_default();
-        self.count(received, answers, answered, zxid, now);
-        Ok(used)
+        self.count(received, answers, frames, answered, zxid, now);
+        failed.map_or(Ok(used), Err)
     }
 
     fn queue(&mut self, session: SessionId, xid: i32, op: OpCode, body: &[u8], now: Millis) {
@@ -359,15 +363,23 @@ impl Connection {
         });
     }
 
-    fn count(&self, received: u64, answers: u64, last: Option<(i32, OpCode)>, zxid: Zxid, now: Millis) {
+    fn count(
+        &self,
+        received: u64,
+        answers: u64,
+        frames: u64,
+        last: Option<(i32, OpCode)>,
+        zxid: Zxid,
+        now: Millis,
+    ) {
         self.conn.stats.received.fetch_add(received, Relaxed);
         self.shared.stats.received.fetch_add(received, Relaxed);
         let Some((xid, op)) = last else { return };
-        self.conn.stats.sent.fetch_add(answers, Relaxed);
-        self.shared.stats.sent.fetch_add(answers, Relaxed);
+        self.conn.stats.sent.fetch_add(frames, Relaxed);
+        self.shared.stats.sent.fetch_add(frames, Relaxed);
         self.shared.stats.latency.record(0, answers);
         self.conn.stats.latency.record(0, answers - 1);
-        self.conn.stats.replied(Done { xid, op, zxid, received: now }, now);
+        self.conn.stats.replied(Done { xid, op, zxid, received: now, frames }, now);
     }
 
     /// Sends this turn's requests to the core.

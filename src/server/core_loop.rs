@@ -161,8 +161,8 @@ impl Core {
         }
         self.shared.in_process.fetch_sub(1, Relaxed);
         conn.stats.replied(done, self.now_mono);
-        conn.stats.sent.fetch_add(1, Relaxed);
-        self.shared.stats.sent.fetch_add(1, Relaxed);
+        conn.stats.sent.fetch_add(done.frames, Relaxed);
+        self.shared.stats.sent.fetch_add(done.frames, Relaxed);
         self.shared.stats.latency.record(self.now_mono - done.received, 1);
         self.touched.push(conn.clone());
     }
@@ -184,7 +184,7 @@ impl Core {
 
     fn record_open(&self, conn: ConnId, received: Millis) {
         let Some(conn) = self.conns.get(&conn) else { return };
-        let done = Done { xid: 0, op: OpCode::CREATE_SESSION, zxid: Default::default(), received };
+        let done = Done { xid: 0, op: OpCode::CREATE_SESSION, zxid: Default::default(), received, frames: 1 };
         conn.stats.replied(done, self.now_mono);
         self.shared.stats.latency.record(self.now_mono - received, 1);
     }

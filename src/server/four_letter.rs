@@ -185,7 +185,7 @@ fn connection_line(out: &mut String, conn: &ConnShared, brief: bool) -> fmt::Res
         let reading = i32::from(conn.reading.load(Relaxed));
         if outbox.buf.is_empty() { reading } else { reading | 4 }
     };
-    let queued = conn.outbox.lock().in_flight;
+    let queued = i64::from(conn.outbox.lock().in_flight) + stats.drift.load(Relaxed);
     write!(
         out,
         " {}[{interest:x}](queued={queued},recved={},sent={}",

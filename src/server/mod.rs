@@ -85,7 +85,10 @@ struct Opened {
 
 fn open_database(config: &Config, clock: Clock) -> Result<(Database, Opened), StartError> {
     let settings = &config.settings;
-    let limits = Limits { max_field: settings.jute_max_buffer + settings.jute_extra_size };
+    let limits = Limits {
+        max_field: settings.jute_max_buffer + settings.jute_extra_size,
+        ..Limits::default()
+    };
     let options = DbOptions {
         owners: OwnerRules {
             extended_types: settings.extended_types_enabled,
@@ -97,7 +100,7 @@ fn open_database(config: &Config, clock: Clock) -> Result<(Database, Opened), St
     let recovery = RecoveryOptions {
         trust_empty: settings.snapshot_trust_empty,
         autocreate: settings.datadir_autocreate,
-        limits,
+        limits: limits.for_files(),
     };
     let started = clock.mono();
     let recovered = storage::open(

@@ -73,6 +73,8 @@ pub struct ConnShared {
 pub struct ConnStats {
     pub received: AtomicU64,
     pub sent: AtomicU64,
+    /// By how much Java's count of queued requests is off (B§1.9).
+    pub drift: AtomicI64,
     /// `i32::MAX` before the first op, 0 for `NA` after a reset.
     pub last_op: AtomicI32,
     pub last_cxid: AtomicI64,
@@ -97,6 +99,20 @@ impl ConnStats {
         let latency = now - done.received;
         self.last_latency.store(latency, Relaxed);
         self.latency.record(latency, 1);
+    }
+
+    /// What `stat` and `cons` show as queued drifts in Java: a request of xid ≥ 0 is counted when it comes and uncounted with a
+    /// reply of xid > 0, but auth and SASL packets are never counted, and some replies bear another xid.
+    #[inline]
+    pub fn note_drift(&self, xid: i32, op: OpCode) {
+        let drift = match op {
+            OpCode::AUTH | OpCode::SASL => -i64::from(xid > 0),
+            OpCode::PING | OpCode::CREATE_SESSION => i64::from(xid >= 0),
+            _ => i64::from(xid == 0),
+        };
+        if drift != 0 {
+            self.drift.fetch_add(drift, Relaxed);
+        }
     }
 
     /// crst
