@@ -4,3 +4,4 @@
 pub mod ids;
 pub mod jute;
 pub mod proto;
+pub mod storage;
