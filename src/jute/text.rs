@@ -154,7 +154,11 @@ mod tests {
         for text in ["a\u{1f600}b", "\u{10000}", "\u{10ffff}\u{fffd}"] {
             assert_eq!(decode_lossy(&cesu8(text)[4..], true), text);
         }
-        assert_eq!(decode_lossy(b"\xed\xb8\x80\xed\xa0\xbd", true), "\u{fffd}\u{fffd}", "the wrong way round");
+        assert_eq!(
+            decode_lossy(b"\xed\xb8\x80\xed\xa0\xbd", true),
+            "\u{fffd}\u{fffd}",
+            "the wrong way round"
+        );
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct ReplicaConfig {
     pub tick_ms: Millis,
     /// B§6.6
     pub snap_count: u32,
+    /// Whether to write down what was loaded (B§6.5); not where it has just been.
+    pub snapshot_at_start: bool,
     /// B§2.5
     pub container_check_interval_ms: Millis,
     pub container_max_per_minute: u32,
@@ -239,9 +241,9 @@ impl Replica {
             reaper: Reaper::new(&config, now),
             config,
         };
-        // A standalone server and a new leader write a snapshot of what they have loaded (B§6.5).
-        replica.snapshots.begin();
-        replica.outputs.push_back(Output::TakeSnapshot);
+        if replica.config.snapshot_at_start {
+            replica.take_snapshot();
+        }
         replica
     }
 

@@ -29,6 +29,7 @@ impl Rig {
             sid: Sid(0),
             tick_ms: 2000,
             snap_count: 100_000,
+            snapshot_at_start: true,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),

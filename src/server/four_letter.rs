@@ -259,7 +259,7 @@ fn dirs(out: &mut String, shared: &Shared) -> fmt::Result {
 }
 
 fn swapped_sizes(shared: &Shared) -> (u64, u64) {
-    let size = |dir: &std::path::Path| storage::dir_size(&dir.join("version-2"));
+    let size = |dir: &std::path::Path| storage::dir_size(&storage::RealDisk, &dir.join("version-2"));
     (size(&shared.config.data_log_dir), size(&shared.config.data_dir))
 }
 

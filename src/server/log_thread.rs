@@ -95,7 +95,7 @@ pub fn run(queue: Arc<LogQueue>, mut log: LogWriter, shared: Arc<Shared>) {
 }
 
 /// A slow fsync is what operators look for first when everything is slow (B§6.2, B§11.5).
-fn sync(log: &mut LogWriter, shared: &Shared) -> Result<(), crate::storage::StorageError> {
+fn sync(log: &mut LogWriter, shared: &Shared) -> std::io::Result<()> {
     let before = shared.clock.mono();
     let report = log.sync()?;
     let took = shared.clock.mono() - before;

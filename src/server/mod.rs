@@ -73,22 +73,23 @@ pub fn run(config: Config) -> Result<(), StartError> {
         .thread_name("ferrokeeper")
         .build()
         .context("the runtime cannot be started")?;
-    runtime.block_on(serve(config, clock, db, recovered.lock))?;
+    runtime.block_on(serve(config, clock, db, recovered))?;
     Ok(())
 }
 
 /// What recovery leaves besides the tree.
 struct Opened {
+    /// There was nothing, and `snapshot.0` has just been written.
+    fresh: bool,
+    log_dir: std::path::PathBuf,
     /// Held as long as the process lives: a second server on these directories is refused.
-    lock: storage::DirLock,
+    lock: storage::recovery::DirLock,
 }
 
 fn open_database(config: &Config, clock: Clock) -> Result<(Database, Opened), StartError> {
     let settings = &config.settings;
-    let limits = Limits {
-        max_field: settings.jute_max_buffer + settings.jute_extra_size,
-        ..Limits::default()
-    };
+    let limits =
+        Limits { max_field: settings.jute_max_buffer + settings.jute_extra_size, ..Limits::default() };
     let options = DbOptions {
         owners: OwnerRules {
             extended_types: settings.extended_types_enabled,
@@ -103,18 +104,13 @@ fn open_database(config: &Config, clock: Clock) -> Result<(Database, Opened), St
         limits: limits.for_files(),
     };
     let started = clock.mono();
-    let recovered = storage::open(
-        real_disk(),
-        &config.data_dir,
-        &config.data_log_dir,
-        recovery,
-        || Restore::new(options),
-        || Restore::fresh(options),
-    )?;
+    let recovered = storage::open(&real_disk(), &config.data_dir, &config.data_log_dir, recovery, || {
+        Restore::new(options)
+    })?;
     for warning in &recovered.warnings {
         tracing::warn!("{warning}");
     }
-    let mut db = recovered.sink.into_database().context("recovery ended without a database")?;
+    let mut db = recovered.sink.into_database();
     for session in db.purge_dead_sessions() {
         tracing::info!("removed ephemerals of session {session}, which is in no session table");
     }
@@ -125,20 +121,29 @@ fn open_database(config: &Config, clock: Clock) -> Result<(Database, Opened), St
         db.last_zxid(),
         clock.mono() - started
     );
-    Ok((db, Opened { lock: recovered.lock }))
+    if recovered.fresh {
+        // Logs without a snapshot are what Java refuses to start from (B§6.5).
+        snapshot_job::write_first(&mut db, &recovered.snap_dir)?;
+    }
+    Ok((db, Opened { fresh: recovered.fresh, log_dir: recovered.log_dir, lock: recovered.lock }))
 }
 
-async fn serve(config: Config, clock: Clock, db: Database, lock: storage::DirLock) -> anyhow::Result<()> {
+async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> anyhow::Result<()> {
     let address = config.client_address.clone().context("no clientPort is configured")?;
     let settings = &config.settings;
     let (core_tx, core_rx) = mpsc::channel(INBOX);
     let log = LogWriter::new(
         real_disk(),
-        &config.data_log_dir.join("version-2"),
-        LogOptions { prealloc_kib: settings.pre_alloc_kib, force_sync: settings.force_sync },
+        opened.log_dir,
+        LogOptions {
+            prealloc_kib: settings.pre_alloc_kib,
+            force_sync: settings.force_sync,
+            limits: db.options().limits.for_files(),
+        },
     );
     let read_rules = ReadRules { skip_acl: settings.skip_acl, modern: settings.modern_client_ops };
-    let replica = Replica::standalone(replica_config(&config, clock, read_rules), &db, clock.now());
+    let replica =
+        Replica::standalone(replica_config(&config, clock, read_rules, !opened.fresh), &db, clock.now());
     let shared = Arc::new(Shared {
         config,
         clock,
@@ -173,7 +178,7 @@ async fn serve(config: Config, clock: Clock, db: Database, lock: storage::DirLoc
         why = critical => fatal::stop(fatal::UNEXPECTED, &why),
         signal = end_signal() => {
             tracing::info!("{} received; everything acknowledged is on disk", signal?);
-            drop(lock);
+            drop(opened.lock);
             logging::flush();
             // As a JVM that is told to end (B§7.3).
             std::process::exit(143)
@@ -181,12 +186,13 @@ async fn serve(config: Config, clock: Clock, db: Database, lock: storage::DirLoc
     }
 }
 
-fn replica_config(config: &Config, clock: Clock, read: ReadRules) -> ReplicaConfig {
+fn replica_config(config: &Config, clock: Clock, read: ReadRules, snapshot_at_start: bool) -> ReplicaConfig {
     let settings = &config.settings;
     ReplicaConfig {
         sid: Sid(0),
         tick_ms: config.tick_time_ms,
         snap_count: settings.snap_count,
+        snapshot_at_start,
         container_check_interval_ms: settings.container_check_interval_ms,
         container_max_per_minute: settings.container_max_per_minute,
         prep: PrepRules { skip_acl: settings.skip_acl, reconfig_enabled: config.reconfig_enabled },

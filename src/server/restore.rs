@@ -9,30 +9,36 @@ use crate::{
 
 /// A snapshot being read, then the log being replayed over it.
 pub struct Restore {
+    options: DbOptions,
     state: State,
 }
 
 enum State {
     Loading(Box<Loader>),
+    /// Without a snapshot: the tree that a server begins with.
     Loaded(Box<Database>),
-    /// Only while it changes from one to the other.
-    Moving,
 }
 
 impl Restore {
     pub fn new(options: DbOptions) -> Restore {
-        Restore { state: State::Loading(Box::new(Loader::new(options))) }
+        Restore { options, state: State::Loading(Box::new(Loader::new(options))) }
     }
 
-    /// For a directory without a snapshot.
-    pub fn fresh(options: DbOptions) -> Restore {
-        Restore { state: State::Loaded(Box::new(Database::new(options))) }
-    }
-
-    pub fn into_database(self) -> Option<Database> {
+    pub fn into_database(mut self) -> Database {
+        self.database();
         match self.state {
-            State::Loaded(db) => Some(*db),
-            State::Loading(_) | State::Moving => None,
+            State::Loaded(db) => *db,
+            State::Loading(_) => Database::new(self.options),
+        }
+    }
+
+    fn database(&mut self) -> &mut Database {
+        if matches!(self.state, State::Loading(_)) {
+            self.state = State::Loaded(Box::new(Database::new(self.options)));
+        }
+        match &mut self.state {
+            State::Loaded(db) => db,
+            State::Loading(_) => unreachable!("it has just been replaced"),
         }
     }
 }
@@ -59,22 +65,21 @@ impl SnapshotSink for Restore {
     ) -> Result<(), String> {
         match &mut self.state {
             State::Loading(loader) => loader.node(path, data, acl_key, stat),
-            _ => Err("a node outside a snapshot".to_owned()),
+            State::Loaded(_) => Err("a node outside a snapshot".to_owned()),
         }
+    }
+
+    fn end(&mut self, zxid: Zxid) -> Result<(), String> {
+        if let State::Loading(loader) = &mut self.state {
+            let loader = std::mem::replace(&mut **loader, Loader::new(self.options));
+            self.state = State::Loaded(Box::new(loader.finish(zxid)));
+        }
+        Ok(())
     }
 }
 
 impl Replay for Restore {
-    fn loaded(&mut self, zxid: Zxid) {
-        if let State::Loading(loader) = std::mem::replace(&mut self.state, State::Moving) {
-            self.state = State::Loaded(Box::new(loader.finish(zxid)));
-        }
-    }
-
     fn apply(&mut self, header: &TxnHeader, record: &[u8]) -> Result<(), String> {
-        match &mut self.state {
-            State::Loaded(db) => db.apply(header, record, &mut NoEvents).map(drop).map_err(|e| e.to_string()),
-            _ => Err("a txn before the snapshot was read".to_owned()),
-        }
+        self.database().apply(header, record, &mut NoEvents).map(drop).map_err(|e| e.to_string())
     }
 }

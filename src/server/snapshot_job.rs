@@ -1,6 +1,11 @@
 //! Writes a captured image of the tree to a snapshot file while the server goes on (`ZooKeeperServer.takeSnapshot`).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     fatal,
@@ -14,7 +19,7 @@ use crate::{
     },
     proto::data::StatPersisted,
     replica::Input,
-    storage::{SnapshotFile, StorageError},
+    storage::{self, SnapshotFile, SnapshotOptions, StorageError},
 };
 
 /// Nodes handed out under one read lock: short enough that writers do not notice.
@@ -36,10 +41,7 @@ pub fn begin(shared: &Arc<Shared>, db: &mut Database) {
 
 fn run(shared: &Arc<Shared>, capture: &Capture) {
     if let Err(e) = write(shared, capture) {
-        fatal::stop(
-            fatal::SNAPSHOT,
-            &format!("Severe unrecoverable error, exiting: snapshot {}: {e}", capture.zxid),
-        );
+        fatal::stop(fatal::SNAPSHOT, &format!("Severe unrecoverable error, exiting: {e}"));
     }
     shared.db.write().end_capture();
     let _ = shared.core.blocking_send(CoreMsg::Input(Input::SnapshotDone));
@@ -50,21 +52,60 @@ fn write(shared: &Shared, capture: &Capture) -> Result<(), StorageError> {
     for start in (0..capture.slots()).step_by(STEP * 16) {
         capture.collect(&shared.db.read(), start..start.saturating_add((STEP * 16) as u32), &mut by_depth);
     }
-    let mut file =
-        SnapshotFile::create(super::real_disk(), &shared.config.data_dir.join("version-2"), capture.zxid)?;
-    file.sessions(&capture.sessions)?;
-    file.acls(capture.acls.iter().map(|(key, list)| (key.0, &list[..])))?;
+    let snap_dir = shared.config.data_dir.join(storage::recovery::VERSION_DIR);
+    let mut file = begin_file(&snap_dir, capture)?;
     for ids in by_depth.iter().flat_map(|level| level.chunks(STEP)) {
         let mut step = Step { nodes: Vec::with_capacity(ids.len()), data: Vec::new() };
         let Ok(()) = capture.emit(&shared.db.read(), ids, &mut step);
-        for node in &step.nodes {
-            let path = &step.data[node.path.clone()];
-            let data = node.data.clone().map(|range| &step.data[range]);
-            file.node(std::str::from_utf8(path).unwrap_or_default(), data, node.acl.0, &node.stat)?;
-        }
+        file.add(&step)?;
     }
-    file.finish()?;
+    let path = file.file.finish()?;
+    tracing::info!("Snapshotted {} to {}", capture.zxid, path.display());
     Ok(())
+}
+
+/// Writes the snapshot of a database that nobody else holds yet, and waits for it.
+pub fn write_first(db: &mut Database, snap_dir: &Path) -> Result<(), StorageError> {
+    let capture = db.begin_capture();
+    let mut by_depth = Vec::new();
+    capture.collect(db, 0..capture.slots(), &mut by_depth);
+    let mut file = begin_file(snap_dir, &capture)?;
+    for ids in &by_depth {
+        let mut step = Step { nodes: Vec::new(), data: Vec::new() };
+        let Ok(()) = capture.emit(db, ids, &mut step);
+        file.add(&step)?;
+    }
+    db.end_capture();
+    file.file.finish()?;
+    Ok(())
+}
+
+struct Writing {
+    file: SnapshotFile,
+    dir: PathBuf,
+}
+
+fn begin_file(snap_dir: &Path, capture: &Capture) -> Result<Writing, StorageError> {
+    let file = SnapshotFile::create(super::real_disk(), snap_dir, capture.zxid, SnapshotOptions::default())?;
+    let mut writing = Writing { file, dir: snap_dir.to_owned() };
+    let encoder = writing.file.encoder();
+    let written = encoder
+        .sessions(capture.sessions.iter().copied())
+        .and_then(|()| encoder.acls(capture.acls.iter().map(|(key, list)| (key.0, &list[..]))));
+    written.map_err(|e| StorageError::io("write a snapshot in", snap_dir, e))?;
+    Ok(writing)
+}
+
+impl Writing {
+    fn add(&mut self, step: &Step) -> Result<(), StorageError> {
+        let encoder = self.file.encoder();
+        let text = |range: &Range<usize>| std::str::from_utf8(&step.data[range.clone()]).unwrap_or_default();
+        let written = step.nodes.iter().try_for_each(|node| {
+            let data = node.data.clone().map(|range| &step.data[range]);
+            encoder.node(text(&node.path), data, node.acl.0, &node.stat)
+        });
+        written.map_err(|e| StorageError::io("write a snapshot in", &self.dir, e))
+    }
 }
 
 /// What one step copies under the lock, to be encoded and written after it.
@@ -74,8 +115,8 @@ struct Step {
 }
 
 struct Copied {
-    path: std::ops::Range<usize>,
-    data: Option<std::ops::Range<usize>>,
+    path: Range<usize>,
+    data: Option<Range<usize>>,
     acl: AclKey,
     stat: StatPersisted,
 }
@@ -113,17 +154,31 @@ pub async fn autopurge(shared: Arc<Shared>) {
         let shared = shared.clone();
         let purged = tokio::task::spawn_blocking(move || {
             let config = &shared.config;
-            crate::storage::purge(
-                &config.data_log_dir,
-                &config.data_dir,
-                config.autopurge_snap_retain_count as usize,
-            )
+            purge(&config.data_log_dir, &config.data_dir, config.autopurge_snap_retain_count as usize)
         });
         match purged.await {
-            Ok(Ok(_)) => tracing::info!("Purge task completed."),
+            Ok(Ok(())) => tracing::info!("Purge task completed."),
             Ok(Err(e)) => tracing::error!("Error occurred while purging: {e}"),
             Err(e) => tracing::error!("The purge task ended: {e}"),
         }
         tokio::time::sleep(Duration::from_secs(hours * 3600)).await;
     }
+}
+
+/// What `PurgeTxnLog` does and prints: directories as configured, without `version-2`.
+pub fn purge(data_log_dir: &Path, data_dir: &Path, keep: usize) -> Result<(), StorageError> {
+    let version_2 = |dir: &Path| dir.join(storage::recovery::VERSION_DIR);
+    let zone = jiff::tz::TimeZone::system();
+    let failed =
+        storage::purge(&storage::RealDisk, &version_2(data_dir), &version_2(data_log_dir), keep, |file| {
+            println!(
+                "Removing file: {}\t{}",
+                storage::purge::java_date(file.mtime_ms, &zone),
+                file.path.display()
+            );
+        })?;
+    for (path, e) in failed {
+        eprintln!("Failed to remove {}: {e}", path.display());
+    }
+    Ok(())
 }
