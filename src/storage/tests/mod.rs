@@ -1,5 +1,6 @@
 //! Tests that need more than one file of the module.
 
+mod golden;
 mod round_trip;
 
 use std::{path::Path, sync::Arc};
@@ -65,6 +66,15 @@ impl Replay for Kept {
 }
 
 impl Kept {
+    fn encode<W: std::io::Write>(&self, encoder: &mut SnapshotEncoder<W>) {
+        let sessions = self.sessions.iter().map(|(id, timeout_ms)| (SessionId(*id), *timeout_ms));
+        encoder.sessions(sessions).expect("sessions");
+        encoder.acls(self.acls.iter().map(|(key, acl)| (*key, &acl[..]))).expect("acls");
+        for (path, data, acl_key, stat) in &self.nodes {
+            encoder.node(path, data.as_deref(), *acl_key, stat).expect("node");
+        }
+    }
+
     fn zxids(&self) -> Vec<i64> {
         self.txns.iter().map(|(header, _)| header.zxid.0).collect()
     }
