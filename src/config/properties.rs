@@ -227,3 +227,80 @@ fn is_blank(c: char) -> bool {
 fn is_line_end(c: char) -> bool {
     matches!(c, '\n' | '\r')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unhex<T>(text: &str, digits: usize, from: impl Fn(u32) -> T) -> Vec<T> {
+        let digit = |c: u8| char::from(c).to_digit(16).unwrap();
+        let number = |c: &[u8]| c.iter().fold(0, |n, &c| n << 4 | digit(c));
+        text.as_bytes().chunks(digits).map(|c| from(number(c))).collect()
+    }
+
+    fn java_string(hex: &str) -> String {
+        String::from_utf16_lossy(&unhex(hex, 4, |n| n as u16))
+    }
+
+    fn check_golden(golden: &str) {
+        for case in golden.lines() {
+            let mut columns = case.split(' ');
+            let file = unhex(columns.next().unwrap(), 2, |n| n as u8);
+            let answer: Vec<&str> = columns.collect();
+            let mut expected: Vec<(String, String)> = answer
+                .iter()
+                .filter_map(|entry| entry.split_once('='))
+                .map(|(k, v)| (java_string(k), java_string(v)))
+                .collect();
+            expected.sort();
+            let actual = Properties::from_bytes(&file).map(|properties| {
+                let mut entries: Vec<(String, String)> =
+                    properties.iter().map(|p| (p.key.clone(), p.value.clone())).collect();
+                entries.sort();
+                entries
+            });
+            let shown = file.escape_ascii();
+            match actual {
+                Ok(actual) if answer != ["error"] => assert_eq!(actual, expected, "{shown}"),
+                Err(_) if answer == ["error"] => {}
+                other => panic!("{shown}: {other:?}, Java: {answer:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_files_are_read_as_the_jdk_reads_them() {
+        check_golden(include_str!("testdata/properties.golden"));
+    }
+
+    /// Not part of the golden data: point it at a larger run of PropertiesGolden.
+    #[test]
+    #[ignore = "needs a file made with testdata/PropertiesGolden.java, named by PROPERTIES_GOLDEN"]
+    fn more_hostile_files() {
+        check_golden(&std::fs::read_to_string(std::env::var("PROPERTIES_GOLDEN").unwrap()).unwrap());
+    }
+
+    #[test]
+    fn entries_know_the_line_they_begin_on() {
+        let text = "# comment\r\n\r\na=1\r\nb=2\\\r\n  3\rc=4\n\n\n  d=5\\\n\n#x\na=6";
+        let properties = Properties::from_text(text).unwrap();
+        let lines: Vec<(&str, usize)> = properties.iter().map(|p| (p.key.as_str(), p.line)).collect();
+        assert_eq!(lines, [("b", 4), ("c", 6), ("d", 9), ("a", 12)]);
+        assert_eq!(properties.get("a").unwrap().value, "6");
+        let shadowed: Vec<(&str, usize)> =
+            properties.shadowed().iter().map(|p| (p.key.as_str(), p.line)).collect();
+        assert_eq!(shadowed, [("a", 3)]);
+    }
+
+    #[test]
+    fn a_malformed_escape_is_blamed_on_its_line() {
+        assert_eq!(Properties::from_text("a=1\n\nb=2\\\n \\u12"), Err(MalformedEscape { line: 3 }));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = Properties::from_bytes(&bytes);
+        }
+    }
+}
