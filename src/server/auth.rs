@@ -41,7 +41,7 @@ pub fn authenticate(
 fn digest(credential: &str, settings: &Settings) -> Vec<AclId> {
     let id = digest_id(credential);
     let mut ids = Vec::with_capacity(2);
-    if settings.super_digest.as_deref() == Some(&id) {
+    if settings.super_digest.as_deref() == Some(id.as_str()) {
         ids.push(AclId::new("super", ""));
     }
     ids.push(AclId::new("digest", id));

@@ -66,6 +66,7 @@ impl From<anyhow::Error> for StartError {
 
 /// Opens the data, listens, and serves until the process is told to end.
 pub fn run(config: Config) -> Result<(), StartError> {
+    refuse_ensemble(&config)?;
     let clock = Clock::start();
     let (db, recovered) = open_database(&config, clock)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -75,6 +76,23 @@ pub fn run(config: Config) -> Result<(), StartError> {
         .context("the runtime cannot be started")?;
     runtime.block_on(serve(config, clock, db, recovered))?;
     Ok(())
+}
+
+/// A member of an ensemble that served its clients alone would split it.
+fn refuse_ensemble(config: &Config) -> Result<(), StartError> {
+    if !config.is_distributed() {
+        return Ok(());
+    }
+    let servers: Vec<String> = config.ensemble.voters().map(|(sid, _)| format!("server.{sid}")).collect();
+    Err(StartError {
+        code: fatal::UNEXPECTED,
+        error: anyhow::anyhow!(
+            "{} makes this server a member of an ensemble ({}), which this version of Ferrokeeper cannot be; remove the server \
+             lines to run it standalone, or start Java ZooKeeper here",
+            config.source.as_deref().unwrap_or(std::path::Path::new("the configuration")).display(),
+            servers.join(", ")
+        ),
+    })
 }
 
 /// What recovery leaves besides the tree.
@@ -158,7 +176,10 @@ async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> an
     spawn_log_thread(queue.clone(), log, shared.clone())?;
     // Clients are let in when they can be answered, not before (3.5.7 is silent for a moment after it listens).
     let listener = listener::bind(&address)?;
-    tracing::info!("binding to port {}", listener.local_addr().context("the client port has no address")?);
+    let local = listener.local_addr().context("the client port has no address")?;
+    tracing::info!("binding to port {}", conn::java_address(local));
+    let host = if local.ip().is_unspecified() { "127.0.0.1".to_owned() } else { local.ip().to_string() };
+    tracing::info!("serving clients; connect with: bin/zkCli.sh -server {host}:{}", local.port());
     let core = Core::new(shared.clone(), replica, queue);
     #[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
     let critical = {
@@ -194,7 +215,7 @@ fn replica_config(config: &Config, clock: Clock, read: ReadRules, snapshot_at_st
         snap_count: settings.snap_count,
         snapshot_at_start,
         container_check_interval_ms: settings.container_check_interval_ms,
-        container_max_per_minute: settings.container_max_per_minute,
+        container_max_per_minute: u32::try_from(settings.container_max_per_minute).unwrap_or(u32::MAX),
         prep: PrepRules { skip_acl: settings.skip_acl, reconfig_enabled: config.reconfig_enabled },
         read,
         seed: random_seed(),
