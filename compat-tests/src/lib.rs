@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses the `ferrokeeper` crate: what judges both sides must not share code with one of them.
 
+pub mod differ;
 pub mod java;
 pub mod need;
 pub mod process;
