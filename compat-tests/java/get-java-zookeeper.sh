@@ -7,26 +7,27 @@
 set -euo pipefail
 version=${1:?version}
 target=${2:?target folder}
-[ ! -e "$target/.complete" ] || exit 0
+[ ! -e "$target/.laid-out" ] || exit 0
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 dependency() { echo "<dependency><groupId>$1</groupId><artifactId>$2</artifactId><version>$3</version></dependency>"; }
 
-# A release ships more than zookeeper.jar's own dependencies: the shell's, the AdminServer's and, since 3.6, the metrics'.
+# A release ships more than zookeeper.jar's own dependencies: the shell's, the AdminServer's, since 3.6 the metrics', since 3.8 logback.
 case $version in
-  3.5.*) jetty=9.4.24.v20191120 jackson=2.9.10.2 jline=$(dependency jline jline 2.11) metrics='' ;;
+  3.5.*) jetty=9.4.24.v20191120 jackson=2.9.10.2 jline=$(dependency jline jline 2.11) extra='' ;;
   3.6.*) jetty=9.4.39.v20210325 jackson=2.10.5.1 jline=$(dependency jline jline 2.14.6)
-    metrics=$(dependency io.dropwizard.metrics metrics-core 3.2.5)$(dependency org.xerial.snappy snappy-java 1.1.7.7) ;;
+    extra=$(dependency io.dropwizard.metrics metrics-core 3.2.5)$(dependency org.xerial.snappy snappy-java 1.1.7.7) ;;
   *) jetty=9.4.57.v20241219 jackson=2.15.2 jline=$(dependency jline jline 2.14.6)
-    metrics=$(dependency io.dropwizard.metrics metrics-core 4.1.12.1)$(dependency org.xerial.snappy snappy-java 1.1.10.5) ;;
+    extra=$(dependency io.dropwizard.metrics metrics-core 4.1.12.1)$(dependency org.xerial.snappy snappy-java 1.1.10.5)
+    extra+=$(dependency ch.qos.logback logback-classic 1.2.13) ;;
 esac
 cat >"$work/pom.xml" <<P
 <project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>local</groupId><artifactId>zookeeper-home</artifactId><version>0</version><packaging>pom</packaging><dependencies>
 $(dependency org.apache.zookeeper zookeeper "$version")$(dependency commons-cli commons-cli 1.4)$jline
 $(dependency org.eclipse.jetty jetty-server $jetty)$(dependency org.eclipse.jetty jetty-servlet $jetty)
-$(dependency com.fasterxml.jackson.core jackson-databind $jackson)$metrics
+$(dependency com.fasterxml.jackson.core jackson-databind $jackson)$extra
 </dependencies></project>
 P
 # -f: Maven would otherwise pick up a pom.xml of the folder it is started in.
@@ -67,4 +68,4 @@ home=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 exec java -Xmx256m ${CLIENT_JVMFLAGS:-} -cp "$home/conf:$home/lib/*" org.apache.zookeeper.ZooKeeperMain "$@"
 S
 chmod +x "$target/bin/zkServer.sh" "$target/bin/zkCli.sh"
-touch "$target/.complete"
+touch "$target/.laid-out"

@@ -38,7 +38,7 @@ impl JavaHome {
     }
 
     fn is_complete(&self) -> bool {
-        self.path.join(".complete").exists()
+        self.path.join(".laid-out").exists()
     }
 
     fn lay_out(&self) -> Result<(), String> {

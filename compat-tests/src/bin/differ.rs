@@ -113,8 +113,9 @@ fn differ(a: &Arguments) -> Result<bool> {
 fn conclude(a: &Arguments, setup: &Setup, what: &str, run: Run) -> Result<bool> {
     println!("{what}: {} requests in {} steps, {:.1?}", run.requests, run.steps.len(), run.took);
     let Some(found) = run.found else {
-        for (op, [passed, failed]) in &run.ops {
-            println!("  {op}: {passed} succeeded, {failed} failed");
+        for (op, codes) in &run.codes {
+            let codes: Vec<String> = codes.iter().rev().map(|(code, n)| format!("{code}×{n}")).collect();
+            println!("  {op}: {}", codes.join(" "));
         }
         return Ok(true);
     };

@@ -1,6 +1,6 @@
 //! Two sides in lockstep: runs transcripts, stops at the first difference, shows it, and shrinks the transcript to it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::generate::{Generator, MAX_TIMEOUT_MS, MIN_TIMEOUT_MS, Modern, Profile};
 use super::render;
-use super::side::{Observed, Side};
+use super::side::{Fact, Observed, Side};
 use super::step::{Step, hex};
 use crate::process::{Builder, Kind, Server};
 use crate::wire::{Dec, op};
@@ -59,7 +59,10 @@ impl Setup {
         flags.push("-Dferrokeeper.java.log.level=ERROR".to_string());
         match profile.name {
             "extended" => {
-                lines.extend(text(&["reconfigEnabled=true", "4lw.commands.whitelist=ruok, mntr,wchs ,cons"]));
+                lines.extend(text(&[
+                    "reconfigEnabled=true",
+                    "4lw.commands.whitelist=ruok, mntr,wchs ,cons,srst,crst",
+                ]));
                 flags.extend(text(&[
                     "-Dzookeeper.extendedTypesEnabled=true",
                     "-Dzookeeper.DigestAuthenticationProvider.superDigest=super:lK75jTNcA+U9vtVEw5vB51mj/w4=",
@@ -113,6 +116,8 @@ impl Pair {
             server.wait_serving(Duration::from_secs(60))?;
         }
         let mut pair = Pair { left, right, servers };
+        let event_zxids = setup.profile.modern != Modern::Known;
+        (pair.left.event_zxids, pair.right.event_zxids) = (event_zxids, event_zxids);
         // Waiting took a different number of questions on each side; the counters start here.
         for word in [b"srst", b"crst"] {
             pair.left.word(word);
@@ -167,10 +172,19 @@ impl Pair {
     /// What the servers logged last, for a report.
     pub fn logs(&self) -> String {
         self.servers.iter().fold(String::new(), |mut text, s| {
-            let _ = writeln!(text, "log of {:?}:\n{}", s.kind(), crate::process::tail(&s.log(), 12));
+            let _ = writeln!(
+                text,
+                "log of {:?}:\n{}",
+                s.kind(),
+                crate::process::tail(&without_stacks(&s.log()), 12)
+            );
             text
         })
     }
+}
+
+fn without_stacks(log: &str) -> String {
+    log.lines().filter(|l| !l.starts_with("\tat ")).fold(String::new(), |text, l| text + l + "\n")
 }
 
 fn ends_session(step: &Step) -> bool {
@@ -185,12 +199,15 @@ fn differ(left: Vec<Observed>, right: Vec<Observed>) -> Option<Difference> {
     (equal < left.len() || equal < right.len()).then_some(Difference { left, right, at: equal })
 }
 
+/// Op name → error code → how often.
+pub type Codes = BTreeMap<String, BTreeMap<i32, usize>>;
+
 /// A finished run: all its steps, and the difference that ended it, if one did.
 pub struct Run {
     pub steps: Vec<Step>,
     pub requests: usize,
     pub took: Duration,
-    pub ops: std::collections::BTreeMap<String, [usize; 2]>,
+    pub codes: Codes,
     pub found: Option<Found>,
 }
 
@@ -222,7 +239,7 @@ fn drive(setup: &Setup, mut next: impl FnMut(Option<(&Step, &[Observed])>) -> Op
     let mut pair = Pair::start(setup)?;
     let started = Instant::now();
     let mut run =
-        Run { steps: Vec::new(), requests: 0, took: Duration::ZERO, ops: Default::default(), found: None };
+        Run { steps: Vec::new(), requests: 0, took: Duration::ZERO, codes: Codes::new(), found: None };
     let mut tail: VecDeque<(usize, Step, Vec<Observed>)> = VecDeque::new();
     let mut step = next(None);
     while let Some(current) = step {
@@ -230,7 +247,7 @@ fn drive(setup: &Setup, mut next: impl FnMut(Option<(&Step, &[Observed])>) -> Op
         run.steps.push(current.clone());
         match pair.step(&current)? {
             Ok(seen) => {
-                count(&current, &seen, &mut run.ops);
+                count(&current, &seen, &mut run.codes);
                 step = next(Some((&current, &seen)));
                 tail.push_back((run.steps.len(), current, seen));
                 if tail.len() > 12 {
@@ -249,14 +266,18 @@ fn drive(setup: &Setup, mut next: impl FnMut(Option<(&Step, &[Observed])>) -> Op
     Ok(run)
 }
 
-/// Per op how often it succeeded and failed: a differ whose requests all fail proves little.
-fn count(step: &Step, seen: &[Observed], ops: &mut std::collections::BTreeMap<String, [usize; 2]>) {
+/// Per op how often which code came: a differ whose requests all fail proves little.
+fn count(step: &Step, seen: &[Observed], codes: &mut Codes) {
     let (Step::Send { frames, .. } | Step::Connect { frames, .. }) = step else { return };
     for observed in seen {
         let Some(frame) = observed.frame.and_then(|i| frames.get(i)) else { continue };
+        let Fact::Reply { err, .. } = observed.fact else { continue };
         let op = Dec(frame.get(4..).unwrap_or_default()).int().unwrap_or_default();
-        let failed = !observed.text.contains(" err=0") || observed.text.contains("code=");
-        ops.entry(render::op_name(op)).or_default()[usize::from(failed)] += 1;
+        // A failed multi says so in its results.
+        let inner =
+            observed.text.split("code=-").nth(1).and_then(|t| t.split_whitespace().next()?.parse().ok());
+        let err = inner.map_or(err, |code: i32| -code);
+        *codes.entry(render::op_name(op)).or_default().entry(err).or_default() += 1;
     }
 }
 

@@ -3,6 +3,8 @@
 //! A request's `Place` says where in a pipelined batch its effect does not depend on Java's threads; elsewhere two
 //! Java servers would differ from each other.
 
+use std::collections::BTreeSet;
+
 use fastrand::Rng;
 
 use super::side::{Fact, Observed};
@@ -10,10 +12,11 @@ use super::step::{Hello, Password, Step};
 use super::universe::{
     AUTHS, BAD, BAD_ENTRIES, ENTRIES, Entry, OPEN, PATHS, QUOTA, SPECIAL, WORDS, stranger,
 };
-use crate::wire::{Enc, op, request, xid};
+use crate::wire::{Dec, Enc, op, request, xid};
 
 /// jute.maxbuffer's default, the longest frame that is accepted (B§1.1).
 const MAX_FRAME: usize = 1_048_575;
+const NO_NODE: i32 = -101;
 
 /// Session timeouts of the servers under the differ: nothing expires during a run.
 pub const MIN_TIMEOUT_MS: i32 = 1_000_000;
@@ -61,6 +64,10 @@ pub struct Generator {
     next_xid: Vec<i32>,
     sessions: Vec<String>,
     recent: Vec<Vec<u8>>,
+    /// What exists, as far as the answers tell: multis and closed sessions change more. A hint, nothing rests on it.
+    alive: BTreeSet<Vec<u8>>,
+    /// Paths that each connection watched lately.
+    watched: Vec<Vec<Vec<u8>>>,
     last_zxid: i64,
 }
 
@@ -73,6 +80,8 @@ impl Generator {
             next_xid: vec![1; conns.max(1)],
             sessions: Vec::new(),
             recent: Vec::new(),
+            alive: BTreeSet::new(),
+            watched: vec![Vec::new(); conns.max(1)],
             last_zxid: 0,
         }
     }
@@ -117,14 +126,38 @@ impl Generator {
                         *conn = None;
                     }
                 }
-                Fact::Reply { zxid, created } => {
+                Fact::Reply { zxid, err, created } => {
                     self.last_zxid = self.last_zxid.max(*zxid);
                     if let Some(path) = created {
                         self.remember(path.clone().into_bytes());
+                        self.alive.insert(path.clone().into_bytes());
+                    }
+                    if let (Step::Send { frames, .. }, Some(i)) = (step, observed.frame)
+                        && let Some(frame) = frames.get(i)
+                    {
+                        self.learn(step.conn().unwrap_or(0), frame, *err);
                     }
                 }
                 Fact::Connected | Fact::Other => {}
             }
+        }
+    }
+
+    /// What a reply tells about the path its request named.
+    fn learn(&mut self, conn: usize, frame: &[u8], err: i32) {
+        let mut d = Dec(frame.get(4..).unwrap_or_default());
+        let (Ok(op), Ok(Some(path))) = (d.int(), d.buffer()) else { return };
+        let creates = [op::CREATE, op::CREATE2, op::CREATE_CONTAINER, op::CREATE_TTL].contains(&op);
+        let reads = [op::EXISTS, op::GET_DATA, op::GET_CHILDREN, op::GET_CHILDREN2].contains(&op);
+        if op == op::DELETE && err == 0 || !creates && err == NO_NODE {
+            self.alive.remove(path);
+        }
+        if reads && path.len() < 40 && d.bool().unwrap_or(false) {
+            let watched = &mut self.watched[conn];
+            if watched.len() >= 6 {
+                watched.remove(0);
+            }
+            watched.push(path.to_vec());
         }
     }
 
@@ -225,7 +258,12 @@ impl Generator {
 
     fn xid(&mut self, conn: usize) -> i32 {
         if self.chance(3) {
-            return self.pick(&[0, -1, -2, -4, -8, -3, i32::MIN, i32::MAX, 1]);
+            // An event of 3.6 and later cannot be told from a reply to xid -1.
+            let odd: &[i32] = match self.profile.modern {
+                Modern::Known => &[0, -2, -4, -8, -3, i32::MIN, i32::MAX, 1],
+                _ => &[0, -1, -2, -4, -8, -3, i32::MIN, i32::MAX, 1],
+            };
+            return self.pick(odd);
         }
         self.next_xid[conn] += 1;
         self.next_xid[conn]
@@ -236,7 +274,7 @@ impl Generator {
         if self.rng.u32(..3000) == 0 {
             return self.big(xid);
         }
-        let (op, body, place) = self.op_and_body();
+        let (op, body, place) = self.op_and_body(conn);
         if self.chance(3)
             && let Some(planned) = self.broken(xid, op, &body, place)
         {
@@ -251,7 +289,7 @@ impl Generator {
         (request(xid, op, &body), place)
     }
 
-    fn op_and_body(&mut self) -> (i32, Vec<u8>, Place) {
+    fn op_and_body(&mut self, conn: usize) -> (i32, Vec<u8>, Place) {
         let watch = self.chance(40);
         match self.rng.u32(..1000) {
             0..130 => (op::CREATE, self.create_body(op::CREATE), Place::Any),
@@ -269,8 +307,8 @@ impl Generator {
             785..800 => (op::SYNC, self.path_field().bytes(), Place::Any),
             800..890 => self.multi(),
             890..915 => (op::SET_WATCHES, self.set_watches_body(3), Place::Any),
-            915..930 => (op::CHECK_WATCHES, self.watches_body(), Place::Any),
-            930..950 => (op::REMOVE_WATCHES, self.watches_body(), Place::Any),
+            915..930 => (op::CHECK_WATCHES, self.watches_body(conn), Place::Any),
+            930..950 => (op::REMOVE_WATCHES, self.watches_body(conn), Place::Any),
             950..960 => (op::PING, Vec::new(), Place::Any),
             960..974 => self.auth(),
             974..978 => (op::RECONFIG, self.reconfig_body(), Place::Any),
@@ -353,8 +391,31 @@ impl Generator {
         Some((request(xid, op, &body), place))
     }
 
-    /// None is a null path.
+    /// A path for a request that wants a node: often one that exists.
     fn path(&mut self) -> Option<Vec<u8>> {
+        if self.chance(45) && !self.alive.is_empty() {
+            let i = self.rng.usize(..self.alive.len());
+            return self.alive.iter().nth(i).cloned();
+        }
+        self.any_path()
+    }
+
+    /// A path for a create: often a free one below a parent that exists.
+    fn new_path(&mut self) -> Option<Vec<u8>> {
+        for _ in 0..if self.chance(60) { 6 } else { 0 } {
+            let path = if self.chance(15) { self.pick(QUOTA) } else { self.pick(PATHS) }.as_bytes();
+            let parent = &path[..path.iter().rposition(|b| *b == b'/').unwrap_or(0)];
+            let parent_exists =
+                parent.is_empty() || parent == b"/zookeeper/quota" || self.alive.contains(parent);
+            if parent_exists && !self.alive.contains(path) {
+                return Some(path.to_vec());
+            }
+        }
+        self.any_path()
+    }
+
+    /// None is a null path.
+    fn any_path(&mut self) -> Option<Vec<u8>> {
         let text = match self.rng.u32(..100) {
             0..64 => self.pick(PATHS),
             64..80 if !self.recent.is_empty() => {
@@ -396,7 +457,7 @@ impl Generator {
     }
 
     fn create_body(&mut self, op: i32) -> Vec<u8> {
-        let path = self.path();
+        let path = self.new_path();
         let data = self.data(path.as_deref());
         let e = Enc::new().buffer(path.as_deref()).buffer(data.as_deref());
         let acl = self.acl(path.as_deref());
@@ -469,12 +530,16 @@ impl Generator {
         (0..lists).fold(Enc::new().long(since), |e, _| self.paths_field(e)).bytes()
     }
 
-    fn watches_body(&mut self) -> Vec<u8> {
+    fn watches_body(&mut self, conn: usize) -> Vec<u8> {
         let kinds: &[i32] = match self.profile.modern {
             Modern::Absent => &[1, 2, 3, 1, 2, 3, 0, 6, -1, 99],
             _ => &[1, 2, 3, 1, 2, 3, 4, 5, 0, 6, -1, 99],
         };
-        self.path_field().int(self.pick(kinds)).bytes()
+        let path = match self.watched[conn].is_empty() || self.chance(30) {
+            true => self.path(),
+            false => Some(self.watched[conn][self.rng.usize(..self.watched[conn].len())].clone()),
+        };
+        Enc::new().buffer(path.as_deref()).int(self.pick(kinds)).bytes()
     }
 
     fn auth(&mut self) -> (i32, Vec<u8>, Place) {
@@ -528,7 +593,7 @@ impl Generator {
 
     fn sub_create(&mut self) -> (i32, Vec<u8>, bool) {
         let op = self.pick(&[op::CREATE, op::CREATE, op::CREATE2, op::CREATE_CONTAINER, op::CREATE_TTL]);
-        let path = self.path();
+        let path = self.new_path();
         let data = self.data(path.as_deref());
         let acl = self.acl(path.as_deref());
         let (flags, ttl) = self.mode(op);

@@ -133,7 +133,7 @@ pub fn reply(asked: i32, frame: &[u8], names: &mut Names) -> String {
         && let Ok(reply) = ConnectReply::decode(frame)
         && reply.password.len() == 16
     {
-        return connect_reply(&reply, names);
+        return format!("{}B {}", frame.len(), connect_reply(&reply, names));
     }
     let (Ok(xid), Ok(zxid), Ok(err)) = (d.int(), d.long(), d.int()) else {
         return format!("short {}", hex(frame));
@@ -151,13 +151,19 @@ pub fn reply(asked: i32, frame: &[u8], names: &mut Names) -> String {
     text
 }
 
-pub fn event(frame: &[u8]) -> String {
-    let mut d = Dec(frame.get(16..).unwrap_or_default());
-    let fields = |d: &mut Dec| -> Result<String> {
-        Ok(format!("event type={} state={} {}", d.int()?, d.int()?, quoted(d.buffer()?)))
+pub fn event(frame: &[u8], with_zxid: bool) -> String {
+    let mut d = Dec(frame);
+    let mut text = "event".to_string();
+    let mut fields = || -> Result<()> {
+        let (_, zxid, _) = (d.int()?, d.long()?, d.int()?);
+        if with_zxid {
+            write!(text, " zxid=0x{zxid:x}")?;
+        }
+        write!(text, " type={} state={} {}", d.int()?, d.int()?, quoted(d.buffer()?))?;
+        Ok(())
     };
-    match fields(&mut d) {
-        Ok(text) if d.is_empty() => text,
+    match fields() {
+        Ok(()) if d.is_empty() => text,
         _ => format!("event +{}", hex(frame)),
     }
 }

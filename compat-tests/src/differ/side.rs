@@ -36,7 +36,7 @@ pub enum Fact {
     Connected,
     Refused,
     Closed,
-    Reply { zxid: i64, created: Option<String> },
+    Reply { zxid: i64, err: i32, created: Option<String> },
     Other,
 }
 
@@ -47,6 +47,8 @@ pub struct Side {
     conns: HashMap<usize, Live>,
     sessions: HashMap<String, (i64, Vec<u8>)>,
     names: Names,
+    /// Whether the zxid in the header of an event is compared.
+    pub event_zxids: bool,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ struct Live {
     /// The answer to the connect request is still to come.
     connecting: Option<(String, bool)>,
     session: Option<i64>,
+    event_zxids: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +78,7 @@ impl Side {
             conns: HashMap::new(),
             sessions: HashMap::new(),
             names: Names::new(),
+            event_zxids: true,
         }
     }
 
@@ -162,7 +166,14 @@ impl Side {
         let conn = Conn::open(self.addr)?;
         self.names.learn_port(conn.stream().local_addr()?.port(), slot);
         let connecting = Some((hello.session.clone(), hello.new));
-        let mut live = Live { conn, awaited: VecDeque::new(), marks: 0, connecting, session: None };
+        let mut live = Live {
+            conn,
+            awaited: VecDeque::new(),
+            marks: 0,
+            connecting,
+            session: None,
+            event_zxids: self.event_zxids,
+        };
         live.send_after(frame(&request.encode()), frames, true);
         self.conns.insert(slot, live);
         Ok(())
@@ -287,11 +298,13 @@ impl Live {
         }
         let mut d = Dec(&seen.raw);
         let header = (d.int().unwrap_or_default(), d.long().unwrap_or_default(), d.int().unwrap_or_default());
-        if header == (xid::EVENT, -1, 0) {
-            seen.text = render::event(&seen.raw);
+        let (xid, zxid, err) = header;
+        // An event's zxid is -1 in 3.5.7 and that of its txn since 3.6; a request with xid -1 is told apart by the former.
+        let ours = self.awaited.front().is_some_and(|a| a.xid == xid::EVENT);
+        if (xid, err) == (xid::EVENT, 0) && (zxid == -1 || !ours) {
+            seen.text = render::event(&seen.raw, self.event_zxids);
             return (seen, false);
         }
-        let (xid, zxid, err) = header;
         let headless = self.awaited.front().is_some_and(|a| a.op == op::CREATE_SESSION);
         let position = if headless { Some(0) } else { self.awaited.iter().position(|a| a.xid == xid) };
         let Some(position) = position else {
@@ -307,7 +320,7 @@ impl Live {
         seen.frame = asked.frame;
         let creates = [op::CREATE, op::CREATE2, op::CREATE_CONTAINER, op::CREATE_TTL].contains(&asked.op);
         let created = if creates && err == 0 { d.string().ok() } else { None };
-        seen.fact = Fact::Reply { zxid, created };
+        seen.fact = if headless { Fact::Other } else { Fact::Reply { zxid, err, created } };
         (seen, asked.frame.is_none() && xid == MARK + self.marks)
     }
 
