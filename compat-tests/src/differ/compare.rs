@@ -35,14 +35,18 @@ pub struct Setup {
     pub right_flags: Vec<String>,
 }
 
-pub const PLAIN: Profile = Profile { name: "plain", modern: Modern::Absent, words: true };
-pub const EXTENDED: Profile = Profile { name: "extended", modern: Modern::Absent, words: true };
-pub const REFUSED: Profile = Profile { name: "refused", modern: Modern::Refused, words: true };
+pub const PLAIN: Profile = Profile { name: "plain", modern: Modern::Absent, narrow: false, words: true };
+pub const EXTENDED: Profile =
+    Profile { name: "extended", modern: Modern::Absent, narrow: false, words: true };
+pub const REFUSED: Profile = Profile { name: "refused", modern: Modern::Refused, narrow: false, words: true };
 /// Against a Java of 3.6 or later, whose four-letter answers are others (B§12.4).
-pub const MODERN: Profile = Profile { name: "modern", modern: Modern::Known, words: false };
+pub const MODERN: Profile = Profile { name: "modern", modern: Modern::Known, narrow: true, words: false };
+
+/// What `MODERN` sends, without the ops of 3.6 and later: shows that 3.5.7 and 3.9 are alike in the rest.
+pub const BRIDGE: Profile = Profile { name: "bridge", modern: Modern::Absent, narrow: true, words: false };
 
 pub fn profile(name: &str) -> Option<Profile> {
-    [PLAIN, EXTENDED, REFUSED, MODERN].into_iter().find(|p| p.name == name)
+    [PLAIN, EXTENDED, REFUSED, MODERN, BRIDGE].into_iter().find(|p| p.name == name)
 }
 
 impl Setup {
@@ -69,17 +73,22 @@ impl Setup {
                 ]));
             }
             "refused" => lines.push("ferrokeeper.modernClientOps=false".to_string()),
-            "modern" => flags.push("-Dzookeeper.extendedTypesEnabled=true".to_string()),
+            "modern" | "bridge" => flags.push("-Dzookeeper.extendedTypesEnabled=true".to_string()),
             _ => {}
         }
         Setup { left, right, profile, lines, flags, right_lines: Vec::new(), right_flags: Vec::new() }
     }
 
     fn start(&self, peer: &Peer, right: bool) -> Result<(Side, Option<Server>)> {
-        let kind = match peer {
+        let server = match peer {
             Peer::At(addr) => return Ok((Side::new(*addr, Path::new("")), None)),
-            Peer::Start(kind) => kind.clone(),
+            Peer::Start(kind) => self.builder(kind.clone(), right).spawn()?,
         };
+        Ok((Side::new(server.client_addr(), server.dir()), Some(server)))
+    }
+
+    /// A server as this comparison wants it.
+    pub fn builder(&self, kind: Kind, right: bool) -> Builder {
         let mut builder = Builder::new(kind).heap_mb(512);
         for line in self.lines.iter().chain(self.right_lines.iter().filter(|_| right)) {
             builder = builder.line(line);
@@ -87,8 +96,7 @@ impl Setup {
         for flag in self.flags.iter().chain(self.right_flags.iter().filter(|_| right)) {
             builder = builder.flag(flag);
         }
-        let server = builder.spawn()?;
-        Ok((Side::new(server.client_addr(), server.dir()), Some(server)))
+        builder
     }
 }
 
@@ -116,7 +124,7 @@ impl Pair {
             server.wait_serving(Duration::from_secs(60))?;
         }
         let mut pair = Pair { left, right, servers };
-        let event_zxids = setup.profile.modern != Modern::Known;
+        let event_zxids = !setup.profile.narrow;
         (pair.left.event_zxids, pair.right.event_zxids) = (event_zxids, event_zxids);
         // Waiting took a different number of questions on each side; the counters start here.
         for word in [b"srst", b"crst"] {

@@ -37,6 +37,8 @@ pub enum Modern {
 pub struct Profile {
     pub name: &'static str,
     pub modern: Modern,
+    /// Only what 3.5.7 and 3.9 answer alike (B§12): no broken requests, no node that is not everybody's.
+    pub narrow: bool,
     pub words: bool,
 }
 
@@ -259,9 +261,9 @@ impl Generator {
     fn xid(&mut self, conn: usize) -> i32 {
         if self.chance(3) {
             // An event of 3.6 and later cannot be told from a reply to xid -1.
-            let odd: &[i32] = match self.profile.modern {
-                Modern::Known => &[0, -2, -4, -8, -3, i32::MIN, i32::MAX, 1],
-                _ => &[0, -1, -2, -4, -8, -3, i32::MIN, i32::MAX, 1],
+            let odd: &[i32] = match self.profile.narrow {
+                true => &[0, -2, -4, -8, -3, i32::MIN, i32::MAX, 1],
+                false => &[0, -1, -2, -4, -8, -3, i32::MIN, i32::MAX, 1],
             };
             return self.pick(odd);
         }
@@ -275,7 +277,7 @@ impl Generator {
             return self.big(xid);
         }
         let (op, body, place) = self.op_and_body(conn);
-        if self.chance(3)
+        if self.chance(if self.profile.narrow { 0 } else { 3 })
             && let Some(planned) = self.broken(xid, op, &body, place)
         {
             return planned;
@@ -291,6 +293,9 @@ impl Generator {
 
     fn op_and_body(&mut self, conn: usize) -> (i32, Vec<u8>, Place) {
         let watch = self.chance(40);
+        if self.profile.modern == Modern::Known && self.chance(20) {
+            return self.modern();
+        }
         match self.rng.u32(..1000) {
             0..130 => (op::CREATE, self.create_body(op::CREATE), Place::Any),
             130..190 => (op::CREATE2, self.create_body(op::CREATE2), Place::Any),
@@ -311,6 +316,7 @@ impl Generator {
             930..950 => (op::REMOVE_WATCHES, self.watches_body(conn), Place::Any),
             950..960 => (op::PING, Vec::new(), Place::Any),
             960..974 => self.auth(),
+            974..982 if self.profile.narrow => self.modern(),
             974..978 => (op::RECONFIG, self.reconfig_body(), Place::Any),
             978..982 => (op::DELETE_CONTAINER, self.path().unwrap_or_default(), Place::Any),
             982..984 => (
@@ -403,7 +409,9 @@ impl Generator {
     /// A path for a create: often a free one below a parent that exists.
     fn new_path(&mut self) -> Option<Vec<u8>> {
         for _ in 0..if self.chance(60) { 6 } else { 0 } {
-            let path = if self.chance(15) { self.pick(QUOTA) } else { self.pick(PATHS) }.as_bytes();
+            let path =
+                if !self.profile.narrow && self.chance(15) { self.pick(QUOTA) } else { self.pick(PATHS) }
+                    .as_bytes();
             let parent = &path[..path.iter().rposition(|b| *b == b'/').unwrap_or(0)];
             let parent_exists =
                 parent.is_empty() || parent == b"/zookeeper/quota" || self.alive.contains(parent);
@@ -422,9 +430,16 @@ impl Generator {
                 return Some(self.recent[self.rng.usize(..self.recent.len())].clone());
             }
             64..86 => self.pick(SPECIAL),
-            86..92 => self.pick(QUOTA),
-            92..98 => return Some(self.pick(BAD).to_vec()),
-            98 => return None,
+            // Accounting changed in 3.6 and later.
+            86..92 if !self.profile.narrow => self.pick(QUOTA),
+            86..92 => self.pick(PATHS),
+            92..98 => {
+                let path = self.pick(BAD);
+                // 3.9 asks for permission on the parent before it looks for the node.
+                let spared = self.profile.narrow && contains(path, b"zookeeper");
+                return Some(if spared { b"/".to_vec() } else { path.to_vec() });
+            }
+            98 if !self.profile.narrow => return None,
             _ => self.pick(PATHS),
         };
         Some(text.as_bytes().to_vec())
@@ -470,6 +485,7 @@ impl Generator {
     fn mode(&mut self, op: i32) -> (i32, i64) {
         let odd = self.chance(4);
         let flags = match op {
+            op::CREATE_CONTAINER if self.profile.narrow => 4,
             _ if odd => self.pick(&[-1, 7, 100, i32::MIN, i32::MAX]),
             op::CREATE_CONTAINER => self.pick(&[4, 4, 4, 4, 4, 0, 1, 2, 3, 5, 6]),
             op::CREATE_TTL => self.pick(&[5, 5, 5, 5, 6, 6, 0, 1, 2, 3, 4]),
@@ -503,11 +519,12 @@ impl Generator {
                 .map(|_| if self.rng.bool() { self.pick(BAD_ENTRIES) } else { self.pick(ENTRIES) })
                 .collect(),
             95..97 => vec![OPEN, self.pick(ENTRIES), OPEN],
-            97 => return Enc::new().int(-1).bytes(),
+            97 if !self.profile.narrow => return Enc::new().int(-1).bytes(),
             98 => return Enc::new().int(-5).bytes(),
             _ => Vec::new(),
         };
-        let everybodys = path.is_some_and(|p| p == b"/" || p == b"/zookeeper" || p == b"/zookeeper/quota");
+        let everybodys = self.profile.narrow
+            || path.is_some_and(|p| p == b"/" || p == b"/zookeeper" || p == b"/zookeeper/quota");
         if everybodys && !entries.is_empty() {
             entries.push(OPEN);
         }
@@ -567,6 +584,7 @@ impl Generator {
             e = e.int(op).bool(false).int(self.pick(&[-1, -1, 0])).raw(&body);
         }
         let e = match self.rng.u8(..40) {
+            0..3 if self.profile.narrow => e.int(-1).bool(true).int(-1),
             0 => e,
             1 => e.int(op::DELETE).bool(true).int(0),
             2 => e.int(-1).bool(false).int(-1),
@@ -585,6 +603,7 @@ impl Generator {
                 (op::SET_DATA, body.clone(), starts_null(&body))
             }
             80..97 => self.sub_path_op(op::CHECK),
+            97.. if self.profile.narrow => self.sub_path_op(op::CHECK),
             97 => (op::GET_DATA, self.path_field().bool(false).bytes(), false),
             98 => (op::SET_ACL, self.set_acl_body(), false),
             _ => (self.pick(&[op::MULTI, op::PING, op::CLOSE_SESSION, 0, 99]), Vec::new(), false),
@@ -592,11 +611,17 @@ impl Generator {
     }
 
     fn sub_create(&mut self) -> (i32, Vec<u8>, bool) {
-        let op = self.pick(&[op::CREATE, op::CREATE, op::CREATE2, op::CREATE_CONTAINER, op::CREATE_TTL]);
+        let op = match self.profile.narrow {
+            true => op::CREATE,
+            false => self.pick(&[op::CREATE, op::CREATE, op::CREATE2, op::CREATE_CONTAINER, op::CREATE_TTL]),
+        };
         let path = self.new_path();
         let data = self.data(path.as_deref());
         let acl = self.acl(path.as_deref());
-        let (flags, ttl) = self.mode(op);
+        let (mut flags, ttl) = self.mode(op);
+        if self.profile.narrow {
+            flags &= 3;
+        }
         let e = Enc::new().buffer(path.as_deref()).buffer(data.as_deref()).raw(&acl).int(flags);
         let body = if op == op::CREATE_TTL { e.long(ttl).bytes() } else { e.bytes() };
         // TTL modes are decoded into the wrong class; nulls in paths and ACLs are dereferenced.
