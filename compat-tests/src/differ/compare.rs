@@ -124,20 +124,50 @@ impl Pair {
             server.wait_serving(Duration::from_secs(60))?;
         }
         let mut pair = Pair { left, right, servers };
+        pair.reset_counters();
         let event_zxids = !setup.profile.narrow;
         (pair.left.event_zxids, pair.right.event_zxids) = (event_zxids, event_zxids);
-        // Waiting took a different number of questions on each side; the counters start here.
-        for word in [b"srst", b"crst"] {
-            pair.left.word(word);
-            pair.right.word(word);
-        }
         Ok(pair)
+    }
+
+    /// Waiting takes a different number of questions on each side: the counters start after it.
+    fn reset_counters(&mut self) {
+        for word in [b"srst", b"crst"] {
+            self.left.word(word);
+            self.right.word(word);
+        }
+    }
+
+    /// Both servers start again, on their own folder or on each other's. Servers started elsewhere are left alone.
+    fn restart(&mut self, kill: bool, swap: bool) -> Result<()> {
+        let [left, right] = self.servers.as_mut_slice() else { return Ok(()) };
+        self.left.forget_connections();
+        self.right.forget_connections();
+        let (left_kind, right_kind) = (left.kind().clone(), right.kind().clone());
+        for server in [&mut *left, &mut *right] {
+            if kill {
+                server.kill9()?
+            } else {
+                server.terminate()?
+            };
+        }
+        left.restart_as(if swap { right_kind.clone() } else { left_kind.clone() })?;
+        right.restart_as(if swap { left_kind } else { right_kind })?;
+        for server in [&*left, &*right] {
+            server.wait_serving(Duration::from_secs(60))?;
+        }
+        self.reset_counters();
+        Ok(())
     }
 
     /// Carries out one step on both sides: what the left said, or where they differ.
     pub fn step(&mut self, step: &Step) -> Result<std::result::Result<Vec<Observed>, Difference>> {
         if let Step::Word { bytes } = step {
             return Ok(self.word(bytes));
+        }
+        if let Step::Restart { kill, swap } = step {
+            self.restart(*kill, *swap)?;
+            return Ok(Ok(Vec::new()));
         }
         let ends_session = ends_session(step);
         if ends_session {

@@ -89,6 +89,10 @@ impl Generator {
     }
 
     pub fn next_step(&mut self) -> Step {
+        if self.rng.u32(..1500) == 0 {
+            // Swapped in most cases: that is a restart as well.
+            return Step::Restart { kill: self.rng.bool(), swap: self.chance(70) };
+        }
         let conn = self.rng.usize(..self.conns.len());
         if self.conns[conn].is_none() {
             return self.connect(conn);
@@ -117,6 +121,9 @@ impl Generator {
     pub fn observe(&mut self, step: &Step, seen: &[Observed]) {
         if let Step::Drop { conn } = step {
             self.conns[*conn] = None;
+        }
+        if let Step::Restart { .. } = step {
+            self.conns.fill(None);
         }
         if let Step::Connect { conn, hello, .. } = step {
             self.conns[*conn] = Some(hello.session.clone());
@@ -533,7 +540,7 @@ impl Generator {
     }
 
     fn paths_field(&mut self, e: Enc) -> Enc {
-        let n = self.pick(&[0, 0, 1, 1, 2, 3, -1]);
+        let n = self.pick(&[0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, -1]);
         let mut e = e.int(n);
         for _ in 0..n {
             e = e.buffer(self.path().as_deref());

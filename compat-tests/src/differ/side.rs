@@ -102,7 +102,7 @@ impl Side {
                 self.conns.remove(conn);
                 Ok(())
             }
-            Step::Stranger { .. } | Step::Word { .. } => Ok(()),
+            Step::Stranger { .. } | Step::Word { .. } | Step::Restart { .. } => Ok(()),
         }
     }
 
@@ -115,11 +115,16 @@ impl Side {
             }
             Step::Send { conn, closes, .. } => self.read_answers(*conn, *closes, &mut seen)?,
             Step::Break { conn, .. } => self.read_answers(*conn, true, &mut seen)?,
-            Step::Drop { .. } => {}
+            Step::Drop { .. } | Step::Restart { .. } => {}
             Step::Stranger { bytes } => seen.push(self.stranger(bytes)?),
             Step::Word { bytes } => seen.push(self.word(bytes)),
         }
         Ok(seen)
+    }
+
+    /// The server went away, and its connections with it.
+    pub fn forget_connections(&mut self) {
+        self.conns.clear();
     }
 
     /// Reads what every open connection has to say; `sorted` for events whose order is unspecified.

@@ -19,6 +19,8 @@ pub enum Step {
     Stranger { bytes: Vec<u8> },
     /// The client closes its end; the session lives on.
     Drop { conn: usize },
+    /// Both servers are killed and start again on what they wrote; with `swap` each on what the other one wrote.
+    Restart { kill: bool, swap: bool },
     /// A four-letter word (stmk with its argument), answers compared by `words`.
     Word { bytes: Vec<u8> },
 }
@@ -51,7 +53,7 @@ impl Step {
             | Step::Send { conn, .. }
             | Step::Break { conn, .. }
             | Step::Drop { conn } => Some(*conn),
-            Step::Stranger { .. } | Step::Word { .. } => None,
+            Step::Stranger { .. } | Step::Word { .. } | Step::Restart { .. } => None,
         }
     }
 
@@ -83,6 +85,7 @@ impl fmt::Display for Step {
             Step::Break { conn, bytes } => write!(f, "break {conn} {}", hex(bytes)),
             Step::Stranger { bytes } => write!(f, "stranger {}", hex(bytes)),
             Step::Drop { conn } => write!(f, "drop {conn}"),
+            Step::Restart { kill, swap } => write!(f, "restart {kill} {swap}"),
             Step::Word { bytes } => write!(f, "word {}", hex(bytes)),
         }
     }
@@ -121,6 +124,7 @@ fn parse_step(line: &str) -> Result<Step> {
         "break" => Step::Break { conn: conn()?, bytes: unhex(word(2)?)? },
         "stranger" => Step::Stranger { bytes: unhex(word(1)?)? },
         "drop" => Step::Drop { conn: conn()? },
+        "restart" => Step::Restart { kill: word(1)?.parse()?, swap: word(2)?.parse()? },
         "word" => Step::Word { bytes: unhex(word(1)?)? },
         other => bail!("unknown step {other}"),
     })
@@ -185,6 +189,7 @@ mod tests {
             Step::Break { conn: 1, bytes: vec![0xff; 4] },
             Step::Stranger { bytes: b"ruok\n".to_vec() },
             Step::Drop { conn: 7 },
+            Step::Restart { kill: true, swap: false },
             Step::Word { bytes: b"stmk\0\0\0\0\0\0\x012".to_vec() },
         ];
         let text: String = steps.iter().map(|s| format!("{s}\n")).collect();
