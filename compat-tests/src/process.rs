@@ -1,0 +1,419 @@
+//! Real servers as child processes: Java ZooKeeper of some version, or Ferrokeeper.
+//!
+//! 1. Every server has a loopback address of its own and the usual ports, so tests that run side by side never clash.
+//! 2. Dropping a `Server` kills its process, by its own pid. The folder goes with it unless the test is failing.
+//! 3. Both kinds get the same zoo.cfg and the same `-D` flags: a difference between them is never one of set-up.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::java::{JavaHome, lock_file, target_dir, workspace_dir};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Java ZooKeeper of this version, e.g. `3.5.7`.
+    Java(String),
+    Ferrokeeper,
+}
+
+impl Kind {
+    pub fn java(version: &str) -> Kind {
+        Kind::Java(version.to_string())
+    }
+}
+
+/// What to start: a zoo.cfg in the making. `start` waits until it serves, `spawn` does not.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    kind: Kind,
+    addr: Ipv4Addr,
+    lines: Vec<String>,
+    flags: Vec<String>,
+    env: Vec<(String, String)>,
+    myid: Option<u64>,
+    heap_mb: u32,
+    default_client_lines: bool,
+}
+
+impl Builder {
+    pub fn new(kind: Kind) -> Builder {
+        Builder {
+            kind,
+            addr: loopback_address(),
+            lines: Vec::new(),
+            flags: Vec::new(),
+            env: Vec::new(),
+            myid: None,
+            heap_mb: 256,
+            default_client_lines: true,
+        }
+    }
+
+    /// A line of zoo.cfg. It comes after the defaults, and the last duplicate of a key wins (B§7.1).
+    pub fn line(mut self, line: impl Into<String>) -> Builder {
+        self.lines.push(line.into());
+        self
+    }
+
+    /// A `-Dkey=value` for either kind, or any other JVM option (Java only).
+    pub fn flag(mut self, flag: impl Into<String>) -> Builder {
+        self.flags.push(flag.into());
+        self
+    }
+
+    pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Builder {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    pub fn myid(mut self, id: u64) -> Builder {
+        self.myid = Some(id);
+        self
+    }
+
+    pub fn addr(mut self, addr: Ipv4Addr) -> Builder {
+        self.addr = addr;
+        self
+    }
+
+    pub fn heap_mb(mut self, mb: u32) -> Builder {
+        self.heap_mb = mb;
+        self
+    }
+
+    /// Leaves out `clientPort` and `clientPortAddress`, for ensembles that name them in the server lines.
+    pub fn without_client_port(mut self) -> Builder {
+        self.default_client_lines = false;
+        self
+    }
+
+    pub fn address(&self) -> Ipv4Addr {
+        self.addr
+    }
+
+    pub fn start(self) -> Result<Server> {
+        let server = self.spawn()?;
+        server.wait_serving(Duration::from_secs(60))?;
+        Ok(server)
+    }
+
+    pub fn spawn(self) -> Result<Server> {
+        let dir =
+            tempfile::Builder::new().prefix("zk-").tempdir().context("cannot create a temporary folder")?;
+        fs::create_dir(dir.path().join("data"))?;
+        if let Some(id) = self.myid {
+            fs::write(dir.path().join("data/myid"), format!("{id}\n"))?;
+        }
+        let mut server = Server { builder: self, dir: Some(dir), child: None };
+        server.write_cfg()?;
+        server.launch()?;
+        Ok(server)
+    }
+}
+
+/// A server process and its folder: `zoo.cfg`, `data/`, `server.log` (stdout and stderr, appended over restarts).
+#[derive(Debug)]
+pub struct Server {
+    builder: Builder,
+    dir: Option<TempDir>,
+    child: Option<Child>,
+}
+
+impl Server {
+    pub fn kind(&self) -> &Kind {
+        &self.builder.kind
+    }
+    pub fn address(&self) -> Ipv4Addr {
+        self.builder.addr
+    }
+    pub fn client_addr(&self) -> SocketAddr {
+        SocketAddr::from((self.builder.addr, 2181))
+    }
+    pub fn dir(&self) -> &Path {
+        self.dir.as_ref().map_or(Path::new(""), |d| d.path())
+    }
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir().join("data")
+    }
+    pub fn cfg_file(&self) -> PathBuf {
+        self.dir().join("zoo.cfg")
+    }
+    pub fn log_file(&self) -> PathBuf {
+        self.dir().join("server.log")
+    }
+    pub fn log(&self) -> String {
+        fs::read(self.log_file()).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+    }
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)))
+    }
+
+    /// The answer to a four-letter word.
+    pub fn four_letter(&self, word: &str) -> Result<String> {
+        four_letter(self.client_addr(), word.as_bytes(), Duration::from_secs(5))
+            .map(|b| String::from_utf8_lossy(&b).into_owned())
+    }
+
+    /// `Mode:` of srvr: standalone, leader, follower, observer, read-only; None while it does not serve.
+    pub fn mode(&self) -> Option<String> {
+        let text = self.four_letter("srvr").ok()?;
+        text.lines().find_map(|l| l.strip_prefix("Mode: ")).map(str::to_string)
+    }
+
+    pub fn wait_serving(&self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if self.mode().is_some() {
+                return Ok(());
+            }
+            if let Some(pid) = self.pid()
+                && process_state(pid).is_none_or(|state| state == 'Z')
+            {
+                bail!("{:?} ended before it served; its log:\n{}", self.builder.kind, tail(&self.log(), 40));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!(
+            "{:?} does not serve after {patience:?}; its log:\n{}",
+            self.builder.kind,
+            tail(&self.log(), 40)
+        )
+    }
+
+    /// kill -9, and waits for the process to be gone.
+    pub fn kill9(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::KILL)?;
+        self.wait(Duration::from_secs(20))
+    }
+
+    /// SIGTERM, and waits.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.wait(Duration::from_secs(20))
+    }
+
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        let child = self.child.as_mut().ok_or_else(|| anyhow!("the server was not started"))?;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                bail!("process {} still runs after {patience:?}", child.id());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts the process again on the same folders and address; `wait_serving` is the caller's.
+    pub fn restart(&mut self) -> Result<()> {
+        if self.is_running() {
+            self.kill9()?;
+        }
+        self.launch()
+    }
+
+    /// As `restart`, as another kind of server: how a data folder changes hands.
+    pub fn restart_as(&mut self, kind: Kind) -> Result<()> {
+        if self.is_running() {
+            self.kill9()?;
+        }
+        self.builder.kind = kind;
+        self.launch()
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let child = self.child.as_ref().ok_or_else(|| anyhow!("the server was not started"))?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| anyhow!("bad pid"))?;
+        kill_process(pid, signal).with_context(|| format!("cannot send {signal:?} to {}", child.id()))
+    }
+
+    fn write_cfg(&self) -> Result<()> {
+        let b = &self.builder;
+        let mut cfg = format!("dataDir={}\ntickTime=2000\n", self.data_dir().display());
+        if b.default_client_lines {
+            cfg += &format!("clientPort=2181\nclientPortAddress={}\n", b.addr);
+        }
+        cfg += "admin.enableServer=false\n4lw.commands.whitelist=*\nmaxClientCnxns=0\n";
+        for line in &b.lines {
+            cfg += line;
+            cfg.push('\n');
+        }
+        fs::write(self.cfg_file(), cfg).context("cannot write zoo.cfg")
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let b = &self.builder;
+        let mut command = match &b.kind {
+            Kind::Java(version) => {
+                let home = JavaHome::find(version).map_err(|e| anyhow!(e))?;
+                let mut c = Command::new("java");
+                c.arg(format!("-Xmx{}m", b.heap_mb)).arg("-XX:+UseSerialGC").args(&b.flags);
+                c.arg("-cp").arg(home.classpath()).arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
+                c
+            }
+            Kind::Ferrokeeper => {
+                let mut c = Command::new(ferrokeeper_bin()?);
+                c.arg("server").args(b.flags.iter().filter(|f| f.starts_with("-D")));
+                c
+            }
+        };
+        let log = File::options().create(true).append(true).open(self.log_file())?;
+        command.arg(self.cfg_file()).current_dir(self.dir()).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log);
+        command.envs(b.env.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        let child = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.as_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let keep = std::thread::panicking() || std::env::var_os("FERROKEEPER_KEEP").is_some();
+        if let Some(dir) = self.dir.take()
+            && keep
+        {
+            eprintln!(
+                "{:?} {}: folder kept in {}",
+                self.builder.kind,
+                self.builder.addr,
+                dir.keep().display()
+            );
+        }
+    }
+}
+
+/// Starts servers `1..=kinds.len()` as one ensemble with the usual ports and waits until each of them serves.
+/// `shape` may add lines to each builder; it gets the server's id.
+pub fn ensemble(kinds: &[Kind], shape: impl Fn(u64, Builder) -> Builder) -> Result<Vec<Server>> {
+    let builders: Vec<Builder> = kinds.iter().map(|k| Builder::new(k.clone())).collect();
+    let lines: Vec<String> =
+        builders.iter().zip(1..).map(|(b, id)| format!("server.{id}={}:2888:3888", b.addr)).collect();
+    let mut servers = Vec::new();
+    for (mut builder, id) in builders.into_iter().zip(1u64..) {
+        builder = builder.myid(id).line("initLimit=10").line("syncLimit=5");
+        builder.lines.extend(lines.iter().cloned());
+        servers.push(shape(id, builder).spawn()?);
+    }
+    for server in &servers {
+        server.wait_serving(Duration::from_secs(60))?;
+    }
+    Ok(servers)
+}
+
+/// A 127.x.y.z of 127.20.0.0–127.250.255.255 where nobody listens on 2181, different for every call in every process.
+pub fn loopback_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const HOSTS: u32 = 254;
+    const SPACE: u32 = 231 * 256 * HOSTS;
+    loop {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let slot = std::process::id().wrapping_mul(97).wrapping_add(n) % SPACE;
+        let [_, _, hi, lo] = (slot / HOSTS).to_be_bytes();
+        // slot / 254 < 231 * 256, so `hi` is below 231.
+        let addr = Ipv4Addr::new(127, 20 + hi, lo, 1 + (slot % HOSTS) as u8);
+        if TcpListener::bind((addr, 2181)).is_ok() {
+            return addr;
+        }
+    }
+}
+
+/// Sends `word` (a four-letter word, stmk with its argument) and returns everything until the server closes.
+pub fn four_letter(addr: SocketAddr, word: &[u8], patience: Duration) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&addr, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(word)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(answer)
+}
+
+/// The binary under test: `FERROKEEPER_BIN`, else the one beside the test executable, built once if missing or stale.
+pub fn ferrokeeper_bin() -> Result<PathBuf> {
+    static FOUND: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(|| find_or_build().map_err(|e| format!("{e:#}"))).clone().map_err(|e| anyhow!(e))
+}
+
+fn find_or_build() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("FERROKEEPER_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    let exe = std::env::current_exe()?;
+    let mut profile = exe.parent().ok_or_else(|| anyhow!("the test executable has no folder"))?;
+    if profile.ends_with("deps") || profile.ends_with("examples") {
+        profile = profile.parent().unwrap_or(profile);
+    }
+    let bin = profile.join("ferrokeeper");
+    let _lock = lock_file(&target_dir().join("ferrokeeper-build.lock")).map_err(|e| anyhow!(e))?;
+    if is_fresh(&bin) {
+        return Ok(bin);
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "-p", "ferrokeeper", "--bin", "ferrokeeper"]);
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    command.arg("--target-dir").arg(target_dir()).current_dir(workspace_dir());
+    let status = command.status().context("cannot run cargo")?;
+    if !status.success() || !bin.exists() {
+        bail!("cargo build of {} ended with {status}", bin.display());
+    }
+    Ok(bin)
+}
+
+/// Not older than any file it is built from.
+fn is_fresh(bin: &Path) -> bool {
+    let Ok(built) = fs::metadata(bin).and_then(|m| m.modified()) else { return false };
+    let root = workspace_dir();
+    newest(&root.join("src")).is_none_or(|t| t <= built)
+        && newest(&root.join("Cargo.toml")).is_none_or(|t| t <= built)
+}
+
+fn newest(path: &Path) -> Option<SystemTime> {
+    let meta = fs::metadata(path).ok()?;
+    if !meta.is_dir() {
+        return meta.modified().ok();
+    }
+    fs::read_dir(path).ok()?.flatten().filter_map(|entry| newest(&entry.path())).max()
+}
+
+/// The state letter of /proc/PID/stat; None when the process is gone.
+fn process_state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
