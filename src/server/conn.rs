@@ -434,9 +434,7 @@ impl Connection {
         match four_letter::run(command, rest, &self.shared) {
             four_letter::Answer::Text(text) => {
                 self.unsent.extend_from_slice(text.as_bytes());
-                let chunks = text.len().div_ceil(2048) as u64;
-                self.conn.stats.sent.fetch_add(chunks, Relaxed);
-                self.shared.stats.sent.fetch_add(chunks, Relaxed);
+                count_answer(&self.shared, &self.conn, &text);
             }
             four_letter::Answer::Later(command) => self.answer_later(command),
             four_letter::Answer::Nothing => {}
@@ -452,6 +450,7 @@ impl Connection {
         tokio::spawn(async move {
             let text = command.answer(&shared).await;
             conn.outbox.lock().buf.extend_from_slice(text.as_bytes());
+            count_answer(&shared, &conn, &text);
             conn.close(CloseCause::Core(CloseReason::ClosedByClient));
         });
     }
@@ -550,6 +549,21 @@ impl Connection {
             }
         }
     }
+}
+
+/// A four-letter word's answer counts as many packets as Java sends it in: it flushes whenever more than 2 KiB have gathered.
+fn count_answer(shared: &Shared, conn: &ConnShared, text: &str) {
+    let (mut flushes, mut gathered) = (0, 0);
+    for line in text.split_inclusive('\n') {
+        gathered += line.len();
+        if gathered > 2048 {
+            flushes += 1;
+            gathered = 0;
+        }
+    }
+    flushes += u64::from(gathered > 0);
+    conn.stats.sent.fetch_add(flushes, Relaxed);
+    shared.stats.sent.fetch_add(flushes, Relaxed);
 }
 
 /// The body of the frame at the front of `bytes`, if it is whole and of a length that is allowed.
