@@ -5,3 +5,7 @@ pub mod config;
 pub mod ids;
 pub mod jute;
 pub mod proto;
+
+pub mod server {
+    pub mod logging;
+}
