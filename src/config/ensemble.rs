@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::error::ConfigError;
 use super::numbers::{parse_hex_long, parse_int, parse_long, trim};
@@ -361,13 +361,36 @@ fn java_split(text: &str, separator: char) -> Vec<&str> {
 
 /// Java keeps a name as written but spells a literal address its own way: IPv6 without `::`, mapped IPv4 as IPv4.
 fn java_host(host: &str) -> String {
-    let spell = |v6: Ipv6Addr| v6.segments().map(|s| format!("{s:x}")).join(":");
-    match host.parse() {
-        Ok(IpAddr::V4(v4)) => v4.to_string(),
-        Ok(IpAddr::V6(v6)) => v6.to_ipv4_mapped().map_or_else(|| spell(v6), |v4: Ipv4Addr| v4.to_string()),
-        Err(_) if host.is_empty() => "localhost".into(),
+    if host.is_empty() {
+        return "localhost".into();
+    }
+    if let Some(v4) = java_v4(host) {
+        return v4.to_string();
+    }
+    match host.parse::<Ipv6Addr>() {
+        Ok(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.to_string(),
+            None => v6.segments().map(|s| format!("{s:x}")).join(":"),
+        },
         Err(_) => host.into(),
     }
+}
+
+/// `IPAddressUtil.textToNumericFormatV4`: decimal whatever the leading zeros, and the last of fewer than four parts
+/// fills the remaining bytes, as in 127.1.
+fn java_v4(host: &str) -> Option<Ipv4Addr> {
+    let parts: Vec<&str> = host.split('.').collect();
+    let (last, leading) = parts.split_last()?;
+    if leading.len() > 3 || parts.iter().any(|p| !p.bytes().all(|b| b.is_ascii_digit())) {
+        return None;
+    }
+    let mut address: u64 = 0;
+    for part in leading {
+        address = address << 8 | u64::from(part.parse::<u8>().ok()?);
+    }
+    let bits = 8 * (4 - leading.len() as u32);
+    let last: u64 = last.parse().ok().filter(|&n| n < 1 << bits)?;
+    u32::try_from(address << bits | last).ok().map(Ipv4Addr::from)
 }
 
 fn bracketed(host: &str) -> String {
@@ -387,4 +410,100 @@ fn java_hash_order(keys: impl Iterator<Item = i64>) -> Vec<i64> {
         ((hash ^ (hash >> 16)) as usize & (capacity - 1), key)
     });
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn servers(sids: &[i64]) -> String {
+        sids.iter().map(|sid| format!("server.{sid}=h:1:2\n")).collect()
+    }
+
+    /// Expected: `QuorumPeerConfig.parseDynamicConfig(…).toString()` of 3.5.7.
+    #[test]
+    fn the_text_form_is_javas() {
+        for (text, expected) in [
+            (
+                "server.1=a:1:2\nserver.2=b:3:4:observer;5\nserver.3=c:6:7:PARTICIPANT;d:8\nversion=1a",
+                "server.1=a:1:2:participant\nserver.2=b:3:4:observer;0.0.0.0:5\n\
+                 server.3=c:6:7:participant;d:8\nversion=1a",
+            ),
+            (
+                "server.1=[::1]:1:2;[fe80::2]:3\nserver.2=127.0.0.01:1:2;4\n\
+                 server.3=[::ffff:10.0.0.1]:5:6\nserver.4=[2001:DB8:0:0:1::]:1:2\nversion=ffffffff",
+                "server.1=[0:0:0:0:0:0:0:1]:1:2:participant;[fe80:0:0:0:0:0:0:2]:3\n\
+                 server.2=127.0.0.1:1:2:participant;0.0.0.0:4\nserver.3=10.0.0.1:5:6:participant\n\
+                 server.4=[2001:db8:0:0:1:0:0:0]:1:2:participant\nversion=ffffffff",
+            ),
+            (
+                "server.1=h:1:2\nserver.2=h:1:2\nserver.3=h:1:2\nserver.5=h:1:2:observer\nserver.20=h:1:2\n\
+                 group.2=3:20\ngroup.1=1:2\nweight.3=5\nweight.9=0\nversion=+7fffffffffffffff",
+                "server.1=h:1:2:participant\nserver.2=h:1:2:participant\nserver.3=h:1:2:participant\n\
+                 server.20=h:1:2:participant\nserver.5=h:1:2:observer\ngroup.1=1:2\ngroup.2=3:20\nweight.1=1\n\
+                 weight.2=1\nweight.3=5\nweight.20=1\nweight.9=0\nversion=7fffffffffffffff",
+            ),
+            (
+                "server.1=:1:2\nserver.2=127.1:3:4\nserver.3=LocalHost:1:2;:9\nserver.5=1:1:2\n\
+                 server.6=010.0.0.1:1:2\nserver.7=256.1.1.1:1:2\nserver.8=1.2.3.4.5:1:2",
+                "server.1=localhost:1:2:participant\nserver.2=127.0.0.1:3:4:participant\n\
+                 server.3=LocalHost:1:2:participant;localhost:9\nserver.5=0.0.0.1:1:2:participant\n\
+                 server.6=10.0.0.1:1:2:participant\nserver.7=256.1.1.1:1:2:participant\n\
+                 server.8=1.2.3.4.5:1:2:participant\nversion=0",
+            ),
+            (
+                "server.1=h:1:2;;\nserver.2=h:1:2::\nserver.3=h:1:2:",
+                "server.1=h:1:2:participant\nserver.2=h:1:2:participant\nserver.3=h:1:2:participant\nversion=0",
+            ),
+        ] {
+            let ensemble = Ensemble::parse(text).unwrap();
+            assert_eq!(ensemble.to_string(), expected);
+            assert_eq!(Ensemble::parse(expected).unwrap(), ensemble, "its own text says the same");
+        }
+    }
+
+    #[test]
+    fn server_lines_come_in_the_order_of_javas_hash_map() {
+        let many: Vec<i64> = (1..=13).map(|n| n * 10).collect();
+        for (sids, expected) in [
+            (&[10, 20, 30][..], &[20, 10, 30][..]),
+            (&many, &[130, 100, 70, 40, 10, 110, 80, 50, 20, 120, 90, 60, 30]),
+            (&[-5, 6_000_000_000, 7, i64::MIN, 65536], &[i64::MIN, 65536, 6_000_000_000, -5, 7]),
+        ] {
+            let text = Ensemble::parse(&servers(sids)).unwrap().to_string();
+            let order: Vec<i64> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("server.")?.split_once('=')?.0.parse().ok())
+                .collect();
+            assert_eq!(order, expected);
+        }
+    }
+
+    #[test]
+    fn a_dynamic_file_is_sorted_and_has_no_version() {
+        let ensemble = Ensemble::parse(&format!("{}version=5", servers(&[10, 9, 2]))).unwrap();
+        let lines = "server.10=h:1:2:participant\nserver.2=h:1:2:participant\nserver.9=h:1:2:participant";
+        assert_eq!(ensemble.file_text(false), lines);
+        assert_eq!(ensemble.file_text(true), format!("{lines}\nversion=5"));
+    }
+
+    #[test]
+    fn weights_default_to_one_and_observers_have_none() {
+        let majority = Ensemble::parse(&servers(&[1, 2])).unwrap();
+        assert_eq!(majority.weight(Sid(1)), 1);
+        let text = "server.1=h:1:2\nserver.2=h:1:2\nserver.3=h:1:2:observer\ngroup.1=1:2\nweight.2=0";
+        let groups = Ensemble::parse(text).unwrap();
+        assert_eq!([1, 2, 3].map(|sid| groups.weight(Sid(sid))), [1, 0, 0]);
+        let voters: Vec<Sid> = groups.voters().map(|(sid, _)| sid).collect();
+        assert_eq!(voters, [Sid(1), Sid(2)]);
+        let observers: Vec<Sid> = groups.observers().map(|(sid, _)| sid).collect();
+        assert_eq!(observers, [Sid(3)]);
+    }
+
+    #[test]
+    fn a_text_from_the_wire_may_hold_nothing_else() {
+        let error = Ensemble::parse("server.1=h:1:2\n\ntickTime=5").unwrap_err();
+        assert_eq!(error.line, Some(3));
+        assert!(error.message.starts_with("Unrecognised parameter: tickTime"), "{error}");
+    }
 }

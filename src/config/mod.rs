@@ -12,6 +12,8 @@ pub mod properties;
 pub mod settings;
 
 mod myid;
+#[cfg(test)]
+mod tests;
 mod zoo_cfg;
 
 use std::path::{Path, PathBuf};

@@ -13,10 +13,14 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Sid>, ConfigError> {
     match line.parse() {
         Ok(-1) => Ok(None),
         Ok(sid) => Ok(Some(Sid(sid))),
-        Err(_) => Err(ConfigError::new(format!(
-            "serverid {line:?} is not a number: {}; write nothing but the id into the file, e.g. with: echo 1 > myid",
-            what_is_wrong(bytes, line)
-        ))),
+        Err(_) => {
+            // Java reads the line of an empty file as null.
+            let shown = if bytes.is_empty() { "null".into() } else { format!("{line:?}") };
+            Err(ConfigError::new(format!(
+                "serverid {shown} is not a number: {}; write nothing but the id into the file, e.g. with: echo 1 > myid",
+                what_is_wrong(bytes, line)
+            )))
+        }
     }
 }
 

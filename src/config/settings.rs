@@ -262,7 +262,7 @@ pub(super) const PROPERTIES: &[(&str, Fate)] = &[
     ("zookeeper.log.maxbackupindex", Honoured),
     ("zookeeper.root.logger", Honoured),
     ("zookeeper.console.threshold", Honoured),
-    ("zookeeper.tracelog.", Ignored),
+    ("zookeeper.tracelog.", Honoured),
     ("zookeeper.ferrokeeper.modernClientOps", Honoured),
 ];
 
@@ -328,7 +328,7 @@ impl Reader<'_> {
                 .decoded_int("zookeeper.nio.sessionlessCnxnTimeout", 10_000)
                 .into(),
             nio_worker_threads: self.nio_worker_threads(),
-            cnx_timeout_ms: self.cnx_timeout()?,
+            cnx_timeout_ms: self.parsed("zookeeper.cnxTimeout", 5000, |v| parse_int(v).ok()).into(),
             election_port_bind_retry: self.election_port_bind_retry(),
             tcp_keep_alive: self.bool("zookeeper.tcpKeepAlive"),
             leader_nodelay: self.text("leader.nodelay").is_none_or(|v| v == "true"),
@@ -385,14 +385,6 @@ impl Reader<'_> {
         }
     }
 
-    fn refuse(&self, property: &str, error: ConfigError) -> ConfigError {
-        let error = ConfigError { message: format!("{property}: {}", error.message), ..error };
-        match self.defines.line(property) {
-            Some(line) => error.at_line(line),
-            None => ConfigError { message: format!("-D{}", error.message), ..error },
-        }
-    }
-
     fn snap_count(&mut self) -> u32 {
         let count = self.parsed("zookeeper.snapCount", 100_000, |v| parse_int(v).ok());
         if count < 2 {
@@ -411,21 +403,18 @@ impl Reader<'_> {
         u32::try_from(self.decoded_int("zookeeper.electionPortBindRetry", 3)).unwrap_or(3)
     }
 
-    fn cnx_timeout(&self) -> Result<i64, ConfigError> {
-        let property = "zookeeper.cnxTimeout";
-        let value = self.text(property).map_or(Ok(5000), parse_int);
-        value.map(i64::from).map_err(|e| self.refuse(property, ConfigError::new(e.to_string())))
-    }
-
     fn admin_port(&mut self) -> Result<u16, ConfigError> {
         let property = "zookeeper.admin.serverPort";
-        port_in_range(self.decoded_int(property, 8080)).map_err(|e| self.refuse(property, e))
+        port_in_range(self.decoded_int(property, 8080)).map_err(|e| {
+            // Java: "Unable to start AdminServer".
+            refuse(self.defines, property, ConfigError { exit_code: 4, ..e })
+        })
     }
 
     fn initial_zxid(&self) -> Result<Option<i64>, ConfigError> {
         let property = "zookeeper.testingonly.initialZxid";
         let value = self.text(property).map(parse_long).transpose();
-        value.map_err(|e| self.refuse(property, ConfigError::new(e.to_string())))
+        value.map_err(|e| refuse(self.defines, property, ConfigError::new(e.to_string())))
     }
 
     fn connection_factory(&self) -> Result<ConnectionFactory, ConfigError> {
@@ -438,7 +427,7 @@ impl Reader<'_> {
                     "Couldn't instantiate {class} (known are NIOServerCnxnFactory and NettyServerCnxnFactory of \
                      org.apache.zookeeper.server)"
                 );
-                Err(self.refuse(property, ConfigError::unexpected(message)))
+                Err(refuse(self.defines, property, ConfigError::unexpected(message)))
             }
         }
     }
@@ -459,5 +448,37 @@ impl Reader<'_> {
             "false" => Some(false),
             _ => None,
         })
+    }
+}
+
+/// Java trips over a connect timeout that is no number when the election starts, and ends with 2.
+pub(super) fn check_cnx_timeout(defines: &Defines) -> Result<(), ConfigError> {
+    let property = "zookeeper.cnxTimeout";
+    match defines.get(property).map(parse_int) {
+        Some(Err(e)) => Err(refuse(defines, property, ConfigError::new(e.to_string()))),
+        _ => Ok(()),
+    }
+}
+
+/// There are no selector threads here; still, what Java's NIO factory refuses is a mistake.
+pub(super) fn check_selector_threads(defines: &Defines) -> Result<(), ConfigError> {
+    let property = "zookeeper.nio.numSelectorThreads";
+    match defines.get(property).and_then(decode_int) {
+        Some(n) if n < 1 => {
+            let error = ConfigError::unexpected("numSelectorThreads must be at least 1");
+            Err(refuse(defines, property, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse(defines: &Defines, property: &str, error: ConfigError) -> ConfigError {
+    let message = &error.message;
+    match defines.line(property) {
+        Some(line) => {
+            let key = property.strip_prefix("zookeeper.").unwrap_or(property);
+            ConfigError { message: format!("{key}: {message}"), ..error }.at_line(line)
+        }
+        None => ConfigError { message: format!("-D{property}: {message}"), ..error },
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Java: QuorumPeerConfig.parse, parseProperties, setupQuorumPeerConfig. An error names file and line.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::error::ConfigError;
 use super::numbers::{parse_bool, parse_hex_long, parse_int, trim};
 use super::outside::Outside;
 use super::properties::{Properties, Property};
-use super::settings::{Fate, Settings, fate};
+use super::settings::{self, Fate, Settings, fate};
 use super::{Config, myid};
 use crate::ids::Sid;
 
@@ -38,7 +38,7 @@ pub fn parse(
     for property in properties.iter() {
         keys.take(property, dynamic, &mut defines).map_err(|e| e.at_line(property.line))?;
     }
-    keys.check()?;
+    keys.check(&defines)?;
     let (settings, settings_warnings) = Settings::from_defines(&defines)?;
 
     let mut warnings = Vec::new();
@@ -55,7 +55,7 @@ pub fn parse(
         None => config.set_up_ensemble(outside, &properties, OtherKeys::Allowed)?,
         Some(file) => read_dynamic(outside, &mut config, &file)?,
     }
-    config.check()?;
+    config.check(&defines)?;
     Ok(config)
 }
 
@@ -233,7 +233,7 @@ impl Keys {
     }
 
     /// The rules between keys that do not need the ensemble, in Java's order; ours at the end.
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, defines: &Defines) -> Result<(), ConfigError> {
         self.check_sasl()?;
         if self.data_dir.as_deref().unwrap_or("").is_empty() {
             return Err(self.blame("dataDir", "dataDir is not set"));
@@ -244,6 +244,9 @@ impl Keys {
             self.secure_client_port,
             self.secure_client_port_address.as_deref(),
         )?;
+        if self.secure_client_port != 0 {
+            check_ssl_provider(defines)?;
+        }
         if self.tick_time == 0 {
             return Err(self.blame("tickTime", "tickTime is not set (0 is no time)"));
         }
@@ -479,20 +482,20 @@ impl Config {
     }
 
     /// `checkValidity`, and what Java finds only while it starts.
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self, defines: &Defines) -> Result<(), ConfigError> {
         if self.is_distributed() {
             self.check_distributed()?;
+            // A standalone server never looks at it.
+            settings::check_cnx_timeout(defines)?;
         }
         if self.client_address.is_none() && self.secure_client_address.is_some() {
-            return Err(ConfigError::new(
+            return Err(ConfigError::unexpected(
                 "secureClientPort is the only client port, and TLS for clients is not in this version: nothing \
                  would be served. Set clientPort as well",
             ));
         }
-        if self.settings.extended_types_enabled && self.server_id.is_some_and(|Sid(id)| id > 254) {
-            return Err(ConfigError::unexpected(
-                "extendedTypesEnabled=true allows server ids up to 254 only: choose a smaller one in myid",
-            ));
+        if self.client_address.is_some() {
+            settings::check_selector_threads(defines)?;
         }
         Ok(())
     }
@@ -521,6 +524,11 @@ impl Config {
                 known.join(", ")
             )));
         }
+        if self.settings.extended_types_enabled && sid.0 > 254 {
+            return Err(ConfigError::unexpected(format!(
+                "extendedTypesEnabled=true allows server ids up to 254 only, myid says {sid}"
+            )));
+        }
         if self.election_alg != 3 {
             return Err(ConfigError::new(format!(
                 "electionAlg={} is one of the retired UDP elections; only 3 is known here",
@@ -529,6 +537,17 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// `configureSSLAuth`.
+fn check_ssl_provider(defines: &Defines) -> Result<(), ConfigError> {
+    let property = "zookeeper.ssl.authProvider";
+    let scheme = defines.get(property).unwrap_or("x509");
+    if scheme == "x509" || defines.get(&format!("zookeeper.authProvider.{scheme}")).is_some() {
+        return Ok(());
+    }
+    let message = format!("No auth provider configured for the SSL authentication scheme '{scheme}'.");
+    Err(ConfigError { line: defines.line(property), ..ConfigError::new(message) })
 }
 
 fn same_host(outside: &dyn Outside, a: &ClientAddress, b: &ClientAddress) -> bool {
@@ -559,33 +578,32 @@ fn relative_path_warning(path: &str) -> Option<String> {
 
 /// One sentence for all settings of features that this version lacks.
 fn feature_warning(keys: &Keys, settings: &Settings, defines: &Defines) -> Option<String> {
-    let mut asked: BTreeSet<(&str, String)> = BTreeSet::new();
-    if keys.reconfig_enabled {
-        asked.insert(("reconfig", "reconfigEnabled".into()));
-    }
-    if keys.sasl_enabled {
-        asked.insert(("SASL", ENABLE_SASL.into()));
-    }
-    if keys.port_unification {
-        asked.insert(("TLS", "portUnification".into()));
-    }
-    if keys.secure_client_port != 0 {
-        asked.insert(("TLS", "secureClientPort".into()));
+    let mut asked: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (feature, key, on) in [
+        ("reconfig", "reconfigEnabled", keys.reconfig_enabled),
+        ("SASL", ENABLE_SASL, keys.sasl_enabled),
+        ("TLS", "portUnification", keys.port_unification),
+        ("TLS", "secureClientPort", keys.secure_client_port != 0),
+    ] {
+        if on {
+            asked.entry(feature).or_default().push(key);
+        }
     }
     for (property, define) in defines.iter() {
         let off = define.value.eq_ignore_ascii_case("false");
         if let (Some(Fate::Later(feature)), false) = (fate(property), off) {
-            asked.insert((feature, property.into()));
+            asked.entry(feature).or_default().push(property);
         }
     }
     for class in &settings.auth_providers {
-        asked.insert(("authentication providers", class.clone()));
+        asked.entry("authentication providers").or_default().push(class);
     }
     if asked.is_empty() {
         return None;
     }
-    let list: Vec<String> = asked.into_iter().map(|(feature, what)| format!("{what} ({feature})")).collect();
-    Some(format!("not in this version, the server runs without: {}", list.join(", ")))
+    let list: Vec<String> =
+        asked.into_iter().map(|(feature, names)| format!("{feature} ({})", names.join(", "))).collect();
+    Some(format!("not in this version, the server runs without: {}", list.join("; ")))
 }
 
 /// Java takes any key for a property without a word; mostly it is a misspelt one.
@@ -605,6 +623,5 @@ fn unknown_warning(defines: &Defines) -> Option<String> {
             })
         })
         .collect();
-    (!unknown.is_empty())
-        .then(|| format!("settings without effect, unknown to 3.5.7: {}", unknown.join(", ")))
+    (!unknown.is_empty()).then(|| format!("settings without effect: {}", unknown.join(", ")))
 }

@@ -523,3 +523,255 @@ impl Sink for RollingFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn options(flags: &[&str]) -> LogOptions {
+        let (defines, ignored) = Defines::from_jvm_flags(flags.iter().copied());
+        assert!(ignored.is_empty());
+        LogOptions::from_sources(&defines, None)
+    }
+
+    #[test]
+    fn without_properties_info_goes_to_the_console() {
+        let default = LogOptions::default();
+        assert_eq!(default.root_level, LevelFilter::INFO);
+        assert_eq!(default.console, Some(LevelFilter::INFO));
+        assert_eq!((default.rolling_file, default.trace_file), (None, None));
+        assert_eq!(default.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_root_logger_names_level_and_appenders() {
+        for (text, level, console, file) in [
+            ("INFO,CONSOLE", LevelFilter::INFO, true, false),
+            ("debug, ROLLINGFILE", LevelFilter::DEBUG, false, true),
+            ("WARN,CONSOLE,ROLLINGFILE", LevelFilter::WARN, true, true),
+            ("ERROR, CONSOLE", LevelFilter::ERROR, true, false),
+            ("ALL,CONSOLE", LevelFilter::TRACE, true, false),
+            ("TRACE,CONSOLE", LevelFilter::TRACE, true, false),
+            ("OFF,CONSOLE", LevelFilter::OFF, true, false),
+            ("FATAL,CONSOLE", LevelFilter::OFF, true, false),
+            ("INFO", LevelFilter::INFO, false, false),
+        ] {
+            let options = options(&[&format!("-Dzookeeper.root.logger={text}")]);
+            assert_eq!(options.root_level, level, "{text}");
+            assert_eq!(
+                (options.console.is_some(), options.rolling_file.is_some()),
+                (console, file),
+                "{text}"
+            );
+            assert!(options.warnings.is_empty(), "{text}");
+        }
+        let wrong = options(&["-Dzookeeper.root.logger=LOUD,CONSOLE,SYSLOG"]);
+        assert_eq!((wrong.root_level, wrong.console), (LevelFilter::DEBUG, Some(LevelFilter::INFO)));
+        assert_eq!(wrong.warnings.len(), 2);
+    }
+
+    #[test]
+    fn the_files_follow_their_properties() {
+        let options = options(&[
+            "-Dzookeeper.root.logger=DEBUG,ROLLINGFILE,TRACEFILE",
+            "-Dzookeeper.log.dir=/var/log/zk",
+            "-Dzookeeper.log.file=zk.log",
+            "-Dzookeeper.log.threshold=DEBUG",
+            "-Dzookeeper.log.maxfilesize=10kb",
+            "-Dzookeeper.log.maxbackupindex=3",
+        ]);
+        let file = options.rolling_file.unwrap();
+        assert_eq!(
+            (file.path.as_path(), file.threshold),
+            (Path::new("/var/log/zk/zk.log"), LevelFilter::DEBUG)
+        );
+        assert_eq!((file.max_size, file.max_backups), (Some(10240), 3));
+        let trace = options.trace_file.unwrap();
+        assert_eq!(trace.path, Path::new("/var/log/zk/zookeeper_trace.log"));
+        assert_eq!((trace.threshold, trace.max_size), (LevelFilter::TRACE, None));
+    }
+
+    #[test]
+    fn a_log4j_properties_file_gives_what_the_command_line_leaves_open() {
+        let file = b"zookeeper.root.logger=WARN, ROLLINGFILE, TRACEFILE\nzookeeper.log.dir=/l\n\
+                     zookeeper.log.maxfilesize=1GB\nzookeeper.tracelog.dir=${zookeeper.log.dir}\n";
+        let mut defines = Defines::default();
+        defines.set("zookeeper.log.maxfilesize", "5");
+        let options = LogOptions::from_sources(&defines, Some(file));
+        assert_eq!(options.root_level, LevelFilter::WARN);
+        let rolling = options.rolling_file.unwrap();
+        assert_eq!((rolling.path.as_path(), rolling.max_size), (Path::new("/l/zookeeper.log"), Some(5)));
+        assert_eq!(options.trace_file.unwrap().path, Path::new("/l/zookeeper_trace.log"));
+    }
+
+    #[test]
+    fn sizes_are_read_as_log4j_does() {
+        for (text, bytes) in [
+            ("256MB", Some(256 << 20)),
+            (" 10kb ", Some(10 << 10)),
+            ("1GB", Some(1 << 30)),
+            ("4096", Some(4096)),
+            ("0", None),
+            ("-1MB", None),
+            ("5 MB", None),
+            ("10M", None),
+            ("9999999999999GB", None),
+            ("", None),
+        ] {
+            assert_eq!(file_size(text), bytes, "{text:?}");
+        }
+    }
+
+    /// Keeps what it is given, and can be made to wait.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Kept {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Sink for Kept {
+        fn write_line(&mut self, line: &[u8]) {
+            self.0.lock().unwrap().extend_from_slice(line);
+        }
+    }
+
+    fn logged(threshold: LevelFilter, log: impl FnOnce()) -> String {
+        let kept = Kept::default();
+        let destination = Destination::start("test", Box::new(kept.clone()));
+        let subscriber = tracing_subscriber::registry().with(layer(destination.clone(), threshold));
+        tracing::subscriber::with_default(subscriber, log);
+        destination.flush();
+        kept.text()
+    }
+
+    /// The one test that sets the global myid.
+    #[test]
+    fn lines_have_log4js_layout() {
+        let line_number = line!() + 1;
+        let log = || tracing::warn!(peer = 3, why = %"it\u{1b}[31m left", "lost\ta\nlink");
+        let thread = std::thread::current().name().unwrap().to_string();
+        let expected = |myid: &str| {
+            format!(
+                " [myid:{myid}] - WARN  [{thread}:tests@{line_number}] - lost\ta\nlink peer=3 \
+                 why=it\\u{{1b}}[31m left\n"
+            )
+        };
+        assert_eq!(&logged(LevelFilter::INFO, log)[23..], expected(""));
+        set_myid(Sid(7));
+        assert_eq!(&logged(LevelFilter::INFO, log)[23..], expected("7"));
+    }
+
+    #[test]
+    fn dates_are_iso8601_with_a_comma() {
+        let time: jiff::ZonedDateTime = "2020-02-10T11:30:00.0079+01:00[+01:00]".parse().unwrap();
+        let mut date = String::new();
+        write_date(&mut date, &time).unwrap();
+        assert_eq!(date, "2020-02-10 11:30:00,007");
+    }
+
+    #[test]
+    fn levels_below_the_threshold_are_silent() {
+        let log = || {
+            tracing::error!("e");
+            tracing::warn!("w");
+            tracing::info!("i");
+            tracing::debug!("d");
+        };
+        let levels = |threshold| -> Vec<String> {
+            let text = logged(threshold, log);
+            text.lines().filter_map(|l| Some(l.rsplit_once(" - ")?.1.to_string())).collect()
+        };
+        assert_eq!(levels(LevelFilter::WARN), ["e", "w"]);
+        assert_eq!(levels(LevelFilter::TRACE), ["e", "w", "i", "d"]);
+        assert_eq!(levels(LevelFilter::OFF), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_stalled_destination_loses_lines_and_counts_them() {
+        struct Stalled(Kept, std::sync::mpsc::Receiver<()>);
+        impl Sink for Stalled {
+            fn write_line(&mut self, line: &[u8]) {
+                // An error means that the test has let go.
+                let _ = self.1.recv();
+                self.0.write_line(line);
+            }
+        }
+        let (go, wait) = channel();
+        let kept = Kept::default();
+        let destination = Destination::start("test", Box::new(Stalled(kept.clone(), wait)));
+        for _ in 0..QUEUE_LINES + 100 {
+            destination.send(b"x\n");
+        }
+        drop(go);
+        destination.flush();
+        destination.send(b"after\n");
+        destination.flush();
+        let text = kept.text();
+        let lines = text.lines().filter(|&l| l == "x").count();
+        // The thread may have taken one line out of the queue before it filled.
+        assert!((QUEUE_LINES..=QUEUE_LINES + 1).contains(&lines), "{lines}");
+        let note = format!("({} log lines were dropped here)", QUEUE_LINES + 100 - lines);
+        assert!(text.contains(&note), "lacks {note}");
+        assert!(text.ends_with("after\n"));
+    }
+
+    fn rolling(path: PathBuf, max_size: u64, max_backups: usize) -> RollingFile {
+        let threshold = LevelFilter::INFO;
+        RollingFile::new(FileOptions { path, threshold, max_size: Some(max_size), max_backups })
+    }
+
+    #[test]
+    fn files_roll_by_size_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs/zookeeper.log");
+        let mut file = rolling(path.clone(), 10, 2);
+        for n in 1..=7 {
+            file.write_line(format!("line{n}\n").as_bytes());
+        }
+        let read = |suffix: &str| std::fs::read_to_string(format!("{}{suffix}", path.display())).ok();
+        assert_eq!(read("").as_deref(), Some("line7\n"));
+        assert_eq!(read(".1").as_deref(), Some("line5\nline6\n"));
+        assert_eq!(read(".2").as_deref(), Some("line3\nline4\n"));
+        assert_eq!(read(".3"), None);
+
+        // What was there counts after a restart, and a deleted old file harms nobody.
+        std::fs::remove_file(dir.path().join("logs/zookeeper.log.1")).unwrap();
+        let mut file = rolling(path.clone(), 10, 2);
+        file.write_line(b"line8\n");
+        assert_eq!(read(".1").as_deref(), Some("line7\nline8\n"));
+
+        let mut file = rolling(path.clone(), 1, 0);
+        file.write_line(b"line9\n");
+        assert_eq!((read("").as_deref(), read(".1").as_deref()), (Some(""), Some("line7\nline8\n")));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_loses_its_lines_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = rolling(dir.path().to_path_buf(), 10, 2);
+        assert!(file.open().is_err());
+        file.write_line(b"lost\n");
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        rolling(dir.path().join("file/zookeeper.log"), 10, 2).write_line(b"lost\n");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_tears_a_line_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = rolling(dir.path().join("log"), 1000, 2);
+        file.file = Some(OpenOptions::new().write(true).open("/dev/full").unwrap());
+        file.write_line(b"lost\n");
+        assert!(file.torn);
+        file.file = None;
+        file.write_line(b"kept\n");
+        assert_eq!(std::fs::read_to_string(dir.path().join("log")).unwrap(), "\nkept\n");
+        assert!(!file.torn);
+    }
+}
