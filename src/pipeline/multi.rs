@@ -23,7 +23,9 @@ pub enum MultiOp<'a> {
     SetData(SetDataRequest<'a>),
     Check(PathVersionRequest<'a>),
     /// 1 or 15 with a TTL flag: Java casts the request to the wrong class, and the whole multi fails with −5.
-    Unpreparable,
+    Unpreparable {
+        has_path: bool,
+    },
 }
 
 impl MultiOp<'_> {
@@ -33,7 +35,7 @@ impl MultiOp<'_> {
             MultiOp::CreateTtl(request) => request.path.is_some(),
             MultiOp::Delete(request) | MultiOp::Check(request) => request.path.is_some(),
             MultiOp::SetData(request) => request.path.is_some(),
-            MultiOp::Unpreparable => true,
+            MultiOp::Unpreparable { has_path } => *has_path,
         }
     }
 }
@@ -82,7 +84,7 @@ fn decode_op<'a>(
 
 fn retype(request: CreateRequest<'_>) -> MultiOp<'_> {
     match CreateMode::from_flag(request.flags) {
-        Some(mode) if mode.is_ttl() => MultiOp::Unpreparable,
+        Some(mode) if mode.is_ttl() => MultiOp::Unpreparable { has_path: request.path.is_some() },
         Some(CreateMode::Container) => MultiOp::Create { kind: OpCode::CREATE_CONTAINER, request },
         _ => MultiOp::Create { kind: OpCode::CREATE, request },
     }

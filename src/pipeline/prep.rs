@@ -415,7 +415,7 @@ impl Prep<'_> {
                 self.check_session(request)?;
                 (OpCode::CHECK, self.check(request, check)?)
             }
-            MultiOp::Unpreparable => return Err(ErrorCode::MARSHALLING_ERROR),
+            MultiOp::Unpreparable { .. } => return Err(ErrorCode::MARSHALLING_ERROR),
         })
     }
 }
