@@ -109,7 +109,7 @@ fn one_wrong_byte_is_seen() {
         }
         let behind = Peer::At(proxy(right.client_addr(), fault));
         // Without a server's own folder, words are left out: conf prints it.
-        let profile = Profile { words: false, ..PLAIN };
+        let profile = Profile { words: false, restarts: false, ..PLAIN };
         let setup = Setup::new(Peer::At(left.client_addr()), behind, profile);
         let run = compare::run(&setup, 7, 2000, SESSIONS).unwrap();
         assert!(run.found.is_some(), "{fault:?} was not seen in {} requests", run.requests);

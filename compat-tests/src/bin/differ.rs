@@ -1,4 +1,4 @@
-//! `differ --seed S --requests N --sessions K [--left PEER] [--right PEER] [--profile P] [--shrink SECONDS] [--replay FILE]`
+//! `differ --seed S --requests N --sessions K [--left PEER] [--right PEER] [--profile P] [--words false] [--restarts false] [--astral true] [--shrink SECONDS] [--replay FILE]`
 //!
 //! A PEER is `java:3.5.7`, `java:3.9.3`, `ferrokeeper` or the address of a fresh server. Several seeds: `--seeds FROM..TO`.
 //! A difference is printed, the transcript saved, and the exit code is 1.
@@ -68,6 +68,9 @@ fn arguments() -> Result<Arguments> {
             "--right" => a.right = peer(&value)?,
             "--profile" => a.profile = profile(&value).ok_or_else(|| anyhow!("unknown profile {value}"))?,
             "--shrink" => a.shrink = Some(Duration::from_secs(value.parse()?)),
+            "--restarts" => a.profile.restarts = value.parse()?,
+            "--astral" => a.profile.astral = value.parse()?,
+            "--words" => a.profile.words = value.parse()?,
             "--replay" => a.replay = Some(value),
             "--right-flag" => a.right_flags.push(value),
             "--right-line" => a.right_lines.push(value),

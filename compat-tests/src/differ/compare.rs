@@ -35,15 +35,49 @@ pub struct Setup {
     pub right_flags: Vec<String>,
 }
 
-pub const PLAIN: Profile = Profile { name: "plain", modern: Modern::Absent, narrow: false, words: true };
-pub const EXTENDED: Profile =
-    Profile { name: "extended", modern: Modern::Absent, narrow: false, words: true };
-pub const REFUSED: Profile = Profile { name: "refused", modern: Modern::Refused, narrow: false, words: true };
+pub const PLAIN: Profile = Profile {
+    name: "plain",
+    modern: Modern::Absent,
+    narrow: false,
+    words: true,
+    restarts: true,
+    astral: false,
+};
+pub const EXTENDED: Profile = Profile {
+    name: "extended",
+    modern: Modern::Absent,
+    narrow: false,
+    words: true,
+    restarts: true,
+    astral: false,
+};
+pub const REFUSED: Profile = Profile {
+    name: "refused",
+    modern: Modern::Refused,
+    narrow: false,
+    words: true,
+    restarts: true,
+    astral: false,
+};
 /// Against a Java of 3.6 or later, whose four-letter answers are others (B§12.4).
-pub const MODERN: Profile = Profile { name: "modern", modern: Modern::Known, narrow: true, words: false };
+pub const MODERN: Profile = Profile {
+    name: "modern",
+    modern: Modern::Known,
+    narrow: true,
+    words: false,
+    restarts: true,
+    astral: false,
+};
 
 /// What `MODERN` sends, without the ops of 3.6 and later: shows that 3.5.7 and 3.9 are alike in the rest.
-pub const BRIDGE: Profile = Profile { name: "bridge", modern: Modern::Absent, narrow: true, words: false };
+pub const BRIDGE: Profile = Profile {
+    name: "bridge",
+    modern: Modern::Absent,
+    narrow: true,
+    words: false,
+    restarts: true,
+    astral: false,
+};
 
 pub fn profile(name: &str) -> Option<Profile> {
     [PLAIN, EXTENDED, REFUSED, MODERN, BRIDGE].into_iter().find(|p| p.name == name)
@@ -183,6 +217,8 @@ impl Pair {
             // Ephemerals of one session are removed in no particular order (B§1.8), so are the events of it.
             left.extend(self.left.barrier(true)?);
             right.extend(self.right.barrier(true)?);
+            sort_runs_of_events(&mut left);
+            sort_runs_of_events(&mut right);
         }
         let seen = left.clone();
         Ok(match differ(left, right) {
@@ -218,6 +254,13 @@ impl Pair {
             );
             text
         })
+    }
+}
+
+fn sort_runs_of_events(seen: &mut [Observed]) {
+    let is_event = |o: &Observed| o.text.starts_with("event");
+    for run in seen.chunk_by_mut(|a, b| is_event(a) && is_event(b) && a.conn == b.conn) {
+        run.sort_by(|a, b| a.text.cmp(&b.text));
     }
 }
 

@@ -22,6 +22,11 @@ pub const ALWAYS: &[Deliberate] = &[
         what: "quota nodes with other text than count=N,bytes=M, null data, or directly below /zookeeper/quota",
         why: "Java throws inside txn application and its pipeline ends (B§2.10)",
     },
+    Deliberate {
+        what: "ACL ids and digest users with characters beyond U+FFFF",
+        why: "Java forgets them: it writes surrogates to its log that it reads back as U+FFFD, so the server that took the \
+              request answers one thing, followers and the same server after a restart another (B§1.2)",
+    },
 ];
 
 pub const MODERN: Deliberate = Deliberate {

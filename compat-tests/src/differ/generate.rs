@@ -39,7 +39,12 @@ pub struct Profile {
     pub modern: Modern,
     /// Only what 3.5.7 and 3.9 answer alike (B§12): no broken requests, no node that is not everybody's.
     pub narrow: bool,
+    /// Four-letter words between the requests.
     pub words: bool,
+    /// Restarts between the requests, which take a second or two each.
+    pub restarts: bool,
+    /// ACL ids and users with characters beyond U+FFFF (see `deliberate`).
+    pub astral: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +94,7 @@ impl Generator {
     }
 
     pub fn next_step(&mut self) -> Step {
-        if self.rng.u32(..1500) == 0 {
+        if self.profile.restarts && self.rng.u32(..1500) == 0 {
             // Swapped in most cases: that is a restart as well.
             return Step::Restart { kill: self.rng.bool(), swap: self.chance(70) };
         }
@@ -567,7 +572,10 @@ impl Generator {
     }
 
     fn auth(&mut self) -> (i32, Vec<u8>, Place) {
-        let (scheme, auth, closes) = self.pick(AUTHS);
+        let (scheme, auth, closes) = match self.pick(AUTHS) {
+            (_, Some(id), _) if is_astral(id) && !self.profile.astral => AUTHS[0],
+            other => other,
+        };
         let body = Enc::new().int(self.pick(&[0, 0, 5, -1])).buffer(scheme).buffer(auth).bytes();
         (op::AUTH, body, if closes { Place::AloneCloses } else { Place::First })
     }
@@ -654,6 +662,11 @@ impl Generator {
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
     text.windows(word.len()).any(|w| w == word)
+}
+
+/// UTF-8 of four bytes begins with 0xf0 or more; 0xff begins nothing.
+fn is_astral(id: &[u8]) -> bool {
+    id.iter().any(|b| (0xf0..0xf8).contains(b))
 }
 
 fn starts_null(body: &[u8]) -> bool {

@@ -98,10 +98,7 @@ impl Side {
                 }
                 Ok(())
             }
-            Step::Drop { conn } => {
-                self.conns.remove(conn);
-                Ok(())
-            }
+            Step::Drop { conn } => self.hang_up(*conn),
             Step::Stranger { .. } | Step::Word { .. } | Step::Restart { .. } => Ok(()),
         }
     }
@@ -146,7 +143,16 @@ impl Side {
         Ok(seen)
     }
 
+    /// Closes the client's end and waits for the server's: until then it may still send events, and count them.
+    fn hang_up(&mut self, slot: usize) -> Result<()> {
+        let Some(mut live) = self.conns.remove(&slot) else { return Ok(()) };
+        let _ = live.conn.stream().shutdown(std::net::Shutdown::Write);
+        while let Ok(Incoming::Frame(_)) = live.conn.read_frame(PATIENCE) {}
+        Ok(())
+    }
+
     fn connect(&mut self, slot: usize, hello: &Hello, frames: &[Vec<u8>]) -> Result<()> {
+        self.hang_up(slot)?;
         let (session, password) = match self.sessions.get(&hello.session) {
             Some((id, password)) if !hello.new => (*id, password.clone()),
             // A session that a shrunk transcript no longer creates: an id nobody has.
