@@ -380,17 +380,39 @@ fn report(
     {
         let _ = writeln!(text, "request: {}", render::request(frame));
     }
-    for (name, side) in [("left ", &difference.left), ("right", &difference.right)] {
-        match side.get(difference.at) {
-            Some(o) => {
-                let _ =
-                    writeln!(text, "{name}: c{} {}", o.conn.map_or("-".into(), |c| c.to_string()), o.text);
-                let _ = writeln!(text, "   hex: {}", cut(&hex(&o.raw), 600));
-            }
-            None => text += &format!("{name}: (nothing more)\n"),
-        }
+    let of = |side: &[Observed]| side.get(difference.at).map_or(String::new(), |o| o.text.clone());
+    let (left, right) = (of(&difference.left), of(&difference.right));
+    for (name, side, text_here, text_there) in
+        [("left ", &difference.left, &left, &right), ("right", &difference.right, &right, &left)]
+    {
+        let Some(o) = side.get(difference.at) else {
+            text += &format!("{name}: (nothing more)\n");
+            continue;
+        };
+        let shown = if matches!(step, Step::Word { .. }) {
+            lines_missing(text_here, text_there)
+        } else {
+            o.text.clone()
+        };
+        let _ = writeln!(text, "{name}: c{} {shown}", o.conn.map_or("-".into(), |c| c.to_string()));
+        let _ = writeln!(text, "   hex: {}", cut(&hex(&o.raw), 600));
     }
     text
+}
+
+/// The lines of one text that the other has not: a four-letter answer is long, its difference is one line.
+fn lines_missing(here: &str, there: &str) -> String {
+    let mut rest: Vec<&str> = there.lines().collect();
+    let mut missing = String::new();
+    for line in here.lines() {
+        match rest.iter().position(|other| *other == line) {
+            Some(i) => {
+                rest.remove(i);
+            }
+            None => missing += &format!("\n   {line}"),
+        }
+    }
+    if missing.is_empty() { "(every line is there, in some order)".to_string() } else { missing }
 }
 
 fn describe(number: usize, step: &Step, seen: &[Observed], text: &mut String) {

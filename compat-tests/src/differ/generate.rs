@@ -535,6 +535,9 @@ impl Generator {
             98 => return Enc::new().int(-5).bytes(),
             _ => Vec::new(),
         };
+        if !self.profile.astral {
+            entries.retain(|(_, _, id)| !id.is_some_and(is_astral));
+        }
         let everybodys = self.profile.narrow
             || path.is_some_and(|p| p == b"/" || p == b"/zookeeper" || p == b"/zookeeper/quota");
         if everybodys && !entries.is_empty() {

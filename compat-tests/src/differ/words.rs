@@ -154,16 +154,19 @@ fn dump_line(line: &str, names: &Names) -> String {
 fn groups(text: &str, names: &Names) -> String {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     let mut blanks = 0;
-    for line in text.lines() {
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
         let id = |l: &str| {
             if l.starts_with("0x") { session(l.trim_end_matches(':'), names) } else { l.to_string() }
         };
+        // The root may be watched under its other name: an empty line with members is a head.
+        let blank = line.is_empty() && !lines.peek().is_some_and(|next| next.starts_with('\t'));
         match line.strip_prefix('\t') {
             Some(member) => match groups.last_mut() {
                 Some((_, members)) => members.push(id(member)),
                 None => groups.push((String::new(), vec![id(member)])),
             },
-            None if line.is_empty() => blanks += 1,
+            None if blank => blanks += 1,
             None => {
                 let colon = if line.ends_with(':') && line.starts_with("0x") { ":" } else { "" };
                 groups.push((id(line) + colon, Vec::new()));
