@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes old snapshots and transaction logs of the configured directories: zkCleanup.sh [--config DIR] -n COUNT
+# Ferrokeeper: removes old snapshots and transaction logs. zkCleanup.sh [--config DIR] -n COUNT
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi
 set -u
 

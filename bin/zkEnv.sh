@@ -10,8 +10,7 @@
 
 # `env -i`: bash then searches a PATH of its own but hands none to its children.
 case $(declare -p PATH 2>/dev/null) in
-  'declare -x PATH="'?*) ;;
-  *) export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ;;
+  'declare -x PATH=""' | 'declare -- '* | '') export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin ;;
 esac
 
 # zoo_trim TEXT: into ZOO_TRIMMED, so that a loop over a file forks nothing.
@@ -20,18 +19,27 @@ zoo_trim() {
   ZOO_TRIMMED=${ZOO_TRIMMED%"${ZOO_TRIMMED##*[![:space:]]}"}
 }
 
-# zoo_setting FILE KEY: prints the value the server reads for KEY. java.util.Properties: '=', ':' or a blank ends
-# the key, everything after it is the value, the last line of that key wins. Nothing when the file cannot be read.
+# zoo_setting FILE KEY: prints the value the server reads for KEY, as java.util.Properties does: '=', ':' or a blank
+# ends the key, the last line of that key wins, a backslash joins lines or protects one character. Prints an empty
+# line when the key or the file is missing.
 zoo_setting() {
-  local key=$2 line value=''
+  local key=$2 line more value='' odd_backslashes='(^|[^\])(\\\\)*\\$'
   if [ -r "$1" ] && [ -f "$1" ]; then
     while IFS= read -r line || [ -n "$line" ]; do
-      zoo_trim "$line"
-      case $ZOO_TRIMMED in
+      line=${line%$'\r'}
+      line=${line#"${line%%[![:space:]]*}"}
+      case $line in '#'* | '!'*) continue ;; esac
+      while [[ $line =~ $odd_backslashes ]] && IFS= read -r more; do
+        zoo_trim "$more"
+        line=${line%\\}$ZOO_TRIMMED
+      done
+      case $line in
         "$key" | "$key"[=:[:space:]]*)
-          zoo_trim "${ZOO_TRIMMED#"$key"}"
+          zoo_trim "${line#"$key"}"
           zoo_trim "${ZOO_TRIMMED#[=:]}"
-          value=$ZOO_TRIMMED
+          # shellcheck disable=SC2162 # without -r, for read takes the backslashes off
+          IFS= read -d '' value <<<"$ZOO_TRIMMED" || true
+          value=${value%$'\n'}
           ;;
       esac
     done <"$1"
@@ -43,8 +51,7 @@ zoo_setting() {
 zoo_find_binary() {
   local candidate
   if [ -n "${FERROKEEPER_BIN:-}" ]; then
-    if [ -f "$FERROKEEPER_BIN" ] && [ -x "$FERROKEEPER_BIN" ]; then
-      FERROKEEPER=$FERROKEEPER_BIN
+    if FERROKEEPER=$(type -P -- "$FERROKEEPER_BIN") && [ -n "$FERROKEEPER" ]; then
       return 0
     fi
     echo "Error: FERROKEEPER_BIN is set to $FERROKEEPER_BIN, which is not an executable file." >&2

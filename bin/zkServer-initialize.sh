@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes empty data and log directories, and the myid file, for the configured server.
+# Ferrokeeper: makes empty data and log directories, and the myid file, for the configured server.
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi
 set -u
 

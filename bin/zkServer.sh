@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts, stops and questions one ZooKeeper server: Ferrokeeper, or the Java server after `bin/zkUse.sh java`.
+# Ferrokeeper: starts, stops and questions one ZooKeeper server (the Java one after `bin/zkUse.sh java`).
 # Messages, streams and exit codes are those of ZooKeeper 3.5.7's script; docs/scripts.md lists the differences.
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi
 set -u
