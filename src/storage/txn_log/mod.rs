@@ -7,6 +7,7 @@
 
 mod damage;
 mod reader;
+mod synced;
 mod truncate;
 mod writer;
 

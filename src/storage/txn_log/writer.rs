@@ -13,7 +13,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{END_OF_ENTRY, FILE_HEADER, adler32, reader::LogFile};
+use super::{
+    END_OF_ENTRY, FILE_HEADER, adler32,
+    reader::LogFile,
+    synced::{self, Synced},
+};
 use crate::{
     ids::Zxid,
     jute::Limits,
@@ -52,6 +56,7 @@ pub struct LogWriter {
     /// Appended and not yet written; its allocation is kept.
     pending: Vec<u8>,
     last: Option<Zxid>,
+    mark: Option<Box<dyn DiskFile>>,
     failed: bool,
 }
 
@@ -59,6 +64,7 @@ pub struct LogWriter {
 struct Current {
     file: Box<dyn DiskFile>,
     path: PathBuf,
+    start: Zxid,
     /// Where `pending` will go.
     written: u64,
     /// Length of the file.
@@ -79,6 +85,7 @@ impl LogWriter {
             current: None,
             pending: Vec::with_capacity(1 << 20),
             last: None,
+            mark: None,
             failed: false,
         }
     }
@@ -87,6 +94,9 @@ impl LogWriter {
     pub fn append(&mut self, zxid: Zxid, txn: &[u8]) -> io::Result<()> {
         self.check_alive()?;
         self.check_txn(zxid, txn)?;
+        if self.pending.len() >= MAX_BATCH {
+            self.sync()?;
+        }
         if self.current.is_none() {
             self.current = Some(self.begin(zxid)?);
             self.pending.extend_from_slice(&FILE_HEADER);
@@ -122,8 +132,24 @@ impl LogWriter {
                 self.failed = true;
                 return Err(explain("write the transaction log", &current.path, &e));
             }
+            let synced = Synced { file: current.start, offset: current.written };
+            let report = SyncReport { file_len: current.reserved };
+            if self.options.force_sync {
+                self.set_mark(synced);
+            }
+            return Ok(report);
         }
         Ok(SyncReport { file_len: current.reserved })
+    }
+
+    /// Only a hint: what it would have told is not worth stopping the server for.
+    fn set_mark(&mut self, synced: Synced) {
+        if self.mark.is_none() {
+            self.mark = self.disk.create(&self.dir.join(synced::NAME)).ok();
+        }
+        if self.mark.as_mut().is_some_and(|mark| synced.write(&mut **mark).is_err()) {
+            self.mark = None;
+        }
     }
 
     /// Syncs and ends the current file; the next append begins a new one.
@@ -137,6 +163,7 @@ impl LogWriter {
     pub(super) fn restart_behind(&mut self, last: Zxid) {
         self.current = None;
         self.pending.clear();
+        self.mark = None;
         self.last = Some(last);
     }
 
@@ -145,7 +172,7 @@ impl LogWriter {
         self.check_nothing_lost(&path)?;
         let file = self.disk.create(&path).map_err(|e| explain("create", &path, &e))?;
         let padding = Padding::new(self.options.prealloc_kib);
-        Ok(Current { file, path, written: 0, reserved: 0, zeroed: 0, padding, is_new: true })
+        Ok(Current { file, path, start: zxid, written: 0, reserved: 0, zeroed: 0, padding, is_new: true })
     }
 
     /// Java opens with truncation; a file of this name can only be what a crash left of the same txn. If it holds a whole
@@ -281,6 +308,8 @@ impl Padding {
 
 /// Java's `BufferedOutputStream`.
 const STREAM_BUFFER: u64 = 8192;
+/// More than this is not kept back for a sync to come.
+const MAX_BATCH: usize = 4 << 20;
 /// Zeros are written ahead up to a multiple of this.
 const ZERO_AHEAD: u64 = 256 << 10;
 
