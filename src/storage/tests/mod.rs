@@ -1,5 +1,6 @@
 //! Tests that need more than one file of the module.
 
+mod crash;
 mod damage;
 mod golden;
 mod round_trip;

@@ -6,6 +6,7 @@
 //! Counterpart: `FileTxnLog`, `FilePadding`, `Util.readTxnBytes`.
 
 mod damage;
+mod padding;
 mod reader;
 mod synced;
 mod truncate;

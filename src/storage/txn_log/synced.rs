@@ -1,6 +1,7 @@
 //! How far the newest log is known to be durable: `.log.synced`, a hint that Java does not look at.
 //!
-//! Written after every sync and never synced itself, so on disk it may be old but is never ahead. It settles what the log
+//! Synced when a file begins, and from then on only written, after every sync of the log: on disk it may be old but is
+//! never ahead. It settles what the log
 //! alone cannot: a batch of which the disk wrote the end and not the beginning looks like rot in the middle of the log.
 //! Behind this mark it is the former, before it the latter (the persist records of CTRL, FAST'18).
 
