@@ -11,6 +11,8 @@ struct Story {
     disk: CrashDisk,
     /// (changes, newest zxid that was acknowledged by then)
     acked: Vec<(usize, i64)>,
+    /// (changes, newest snapshot that was finished by then)
+    saved: Vec<(usize, i64)>,
     /// (changes, newest zxid that may exist from then on), where the log was truncated
     cut: Option<(usize, usize, i64)>,
 }
@@ -19,11 +21,16 @@ impl Story {
     fn begin() -> (Story, Arc<dyn Disk>) {
         let disk = CrashDisk::with_dir("/");
         let arc: Arc<dyn Disk> = Arc::new(disk.clone());
-        (Story { disk, acked: vec![(0, 0)], cut: None }, arc)
+        (Story { disk, acked: vec![(0, 0)], saved: Vec::new(), cut: None }, arc)
     }
 
     fn ack(&mut self, zxid: i64) {
         self.acked.push((self.disk.now(), zxid));
+    }
+
+    fn save(&mut self, disk: &Arc<dyn Disk>, zxid: i64) {
+        empty_snapshot(disk, &dirs(), Zxid(zxid));
+        self.saved.push((self.disk.now(), zxid));
     }
 
     /// Loses power after every change and recovers each time.
@@ -43,6 +50,9 @@ impl Story {
     fn check_image(&self, image: &CrashDisk, at: usize, acked: i64, what: &str) {
         let recovered = recover(image).unwrap_or_else(|e| panic!("{what}: {e}"));
         let last = recovered.last_zxid.0;
+        let saved = self.saved.iter().rfind(|(when, _)| *when <= at).map(|(_, zxid)| Zxid(*zxid));
+        let snapshot = recovered.snapshot.as_ref().map(|(zxid, _)| *zxid);
+        assert!(snapshot >= saved || self.cut.is_some(), "{what}: snapshot {saved:?} was finished");
         let base = recovered.snapshot.as_ref().map_or(0, |(zxid, _)| zxid.0);
         match self.cut {
             Some((from, to, cut)) if at >= from => {
@@ -130,7 +140,7 @@ fn rolling_snapshots_and_purging() {
         log.roll().expect("roll");
         last += 3;
         story.ack(last);
-        empty_snapshot(&disk, &dirs(), Zxid(last));
+        story.save(&disk, last);
     }
     let mut gone = Vec::new();
     purge(&*disk, &dirs(), &dirs(), 3, |p| gone.push(p.path.to_owned())).expect("purge");

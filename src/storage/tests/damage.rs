@@ -206,3 +206,31 @@ fn an_unknown_type_stops_the_reading() {
     assert_eq!(offset, 16);
     assert!(reason.contains("type=13"), "{reason}");
 }
+
+/// The end of the last entry is zeros, as if it had not reached the disk; but it had been synced.
+#[test]
+fn what_was_synced_cannot_be_torn() {
+    let disk = CrashDisk::with_dir(DIR);
+    let log_1 = Path::new(DIR).join("log.1");
+    let mut log =
+        LogWriter::new(Arc::new(disk.clone()), DIR, LogOptions { prealloc_kib: 8, ..LogOptions::default() });
+    for zxid in 1..=2 {
+        log.append(Zxid(zxid), &create_txn(zxid, 900)).expect("append");
+    }
+    log.sync().expect("sync");
+    let end_of_first = 16 + 12 + create_txn(1, 900).len() + 1;
+    let mut bytes = disk.contents(&log_1).expect("log.1");
+    bytes[end_of_first + 700..].fill(0);
+    disk.put(&log_1, &bytes);
+    let read = |disk: &CrashDisk| {
+        let mut log = LogReader::open(Arc::new(disk.clone()), Path::new(DIR), Zxid(0), Limits::default())?;
+        log.next()?.expect("the first is whole");
+        assert!(log.next()?.is_none());
+        Ok((vec![], log.torn().to_vec()))
+    };
+    let (offset, reason) = corrupt_at(read(&disk));
+    assert_eq!(offset, end_of_first as u64);
+    assert!(reason.contains("synced"), "{reason}");
+    disk.remove(&Path::new(DIR).join(".log.synced")).expect("remove");
+    assert_eq!(read(&disk).expect("readable").1.len(), 1);
+}

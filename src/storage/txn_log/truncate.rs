@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{LogReader, LogWriter, synced};
+use super::{LogReader, LogWriter};
 use crate::{
     ids::Zxid,
     storage::{Disk, StorageError, error::Doing, file_name, snapshot},
@@ -39,11 +39,6 @@ impl LogWriter {
         }
         let cut = self.find_cut(&logs, to)?;
 
-        let mark = self.dir.join(synced::NAME);
-        if disk.exists(&mark) {
-            disk.remove(&mark).doing("remove", &mark)?;
-            disk.sync_dir(&self.dir).doing("sync directory", &self.dir)?;
-        }
         let mut done = Truncated { last: cut.last, removed: Vec::new() };
         let snapshots = snapshot::files(&*disk, snap_dir).doing("list", snap_dir)?;
         remove_newest_first(&*disk, snap_dir, snapshots, to, &mut done.removed)?;
