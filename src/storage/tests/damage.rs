@@ -234,3 +234,41 @@ fn what_was_synced_cannot_be_torn() {
     disk.remove(&Path::new(DIR).join(".log.synced")).expect("remove");
     assert_eq!(read(&disk).expect("readable").1.len(), 1);
 }
+
+/// The beginning of a batch is missing and its end is there: a legal crash only behind what is known to be synced.
+#[test]
+fn a_hole_in_a_batch_is_torn_only_if_it_was_never_synced() {
+    let disk = CrashDisk::with_dir(DIR);
+    let dir = Path::new(DIR);
+    let mut log =
+        LogWriter::new(Arc::new(disk.clone()), DIR, LogOptions { prealloc_kib: 8, ..LogOptions::default() });
+    log.append(Zxid(1), &create_txn(1, 100)).expect("append");
+    log.sync().expect("sync");
+    let old_mark = disk.contents(&dir.join(".log.synced")).expect("mark");
+    for zxid in 2..=3 {
+        log.append(Zxid(zxid), &create_txn(zxid, 1500)).expect("append");
+    }
+    log.sync().expect("sync");
+    let mut bytes = disk.contents(&dir.join("log.1")).expect("log.1");
+    bytes[512..1024].fill(0);
+    let hole_at = 16 + 12 + create_txn(1, 100).len() as u64 + 1;
+    let read = |mark: Option<&[u8]>| {
+        let disk = CrashDisk::with_dir(DIR);
+        disk.put(&dir.join("log.1"), &bytes);
+        mark.into_iter().for_each(|mark| disk.put(&dir.join(".log.synced"), mark));
+        let mut log = LogReader::open(Arc::new(disk), dir, Zxid(0), Limits::default())?;
+        let mut zxids = Vec::new();
+        while let Some(entry) = log.next()? {
+            zxids.push(entry.zxid().0);
+        }
+        Ok((zxids, log.torn().to_vec()))
+    };
+    let (zxids, torn) = read(Some(&old_mark)).expect("readable");
+    assert_eq!((zxids, torn[0].offset), (vec![1], hole_at));
+    assert_eq!(corrupt_at(read(None)).0, hole_at);
+    let new_mark = disk.contents(&dir.join(".log.synced")).expect("mark");
+    assert_eq!(corrupt_at(read(Some(&new_mark))).0, hole_at);
+    let mut bad_mark = old_mark;
+    bad_mark[10] ^= 1;
+    assert_eq!(corrupt_at(read(Some(&bad_mark))).0, hole_at, "a mark that does not check says nothing");
+}

@@ -3,7 +3,11 @@
 mod crash;
 mod damage;
 mod golden;
+mod housekeeping;
+mod properties;
+mod recovering;
 mod round_trip;
+mod snapshots;
 
 use std::{path::Path, sync::Arc};
 
