@@ -395,9 +395,6 @@ impl DiskFile for CrashFile {
         self.disk.change(Change::Write(self.id, offset, bytes.to_vec()));
         Ok(())
     }
-    fn reserve(&mut self, _from: u64, to: u64) -> io::Result<()> {
-        self.set_len(to)
-    }
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.disk.change(Change::SetLen(self.id, len));
         Ok(())
