@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, SeekFrom, fallocate, seek},
+    fs::{SeekFrom, seek},
     io::Errno,
 };
 
@@ -46,8 +46,7 @@ pub trait DiskFile: Send {
     /// Zero only at the end of the file.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes the file `to` bytes long; the new part reads as zeros and has room on the disk where that can be had.
-    fn reserve(&mut self, from: u64, to: u64) -> io::Result<()>;
+    /// What is added reads as zeros.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
     fn sync_data(&mut self) -> io::Result<()>;
     fn sync_all(&mut self) -> io::Result<()>;
@@ -123,14 +122,6 @@ impl DiskFile for RealFile {
     }
     fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
-    }
-    fn reserve(&mut self, from: u64, to: u64) -> io::Result<()> {
-        match fallocate(&self.0, FallocateFlags::empty(), from, to.saturating_sub(from)) {
-            Ok(()) => Ok(()),
-            // Java's file is sparse: where room cannot be had, now or on this file system, ours is too.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOSPC) => self.0.set_len(to),
-            Err(e) => Err(e.into()),
-        }
     }
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.0.set_len(len)

@@ -14,6 +14,8 @@ pub mod purge;
 pub mod recovery;
 pub mod snapshot;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 pub mod txn_log;
 

@@ -194,3 +194,60 @@ fn the_encoder_writes_what_java_wrote() {
         assert!(fs::read(&java).expect("java") == fs::read(&ours).expect("ours"), "{name} differs");
     }
 }
+
+/// For a Java server to be started on by hand: `FERROKEEPER_OUT=dir cargo test -- --ignored directory_for_java`. The log is
+/// Java's, rewritten by our writer behind our snapshot, then torn in the way that Java would refuse to read, recovered,
+/// and continued with `/from-ferrokeeper`.
+#[test]
+#[ignore = "writes a directory for a Java server"]
+fn a_directory_for_java() {
+    let Some(out) = std::env::var_os("FERROKEEPER_OUT").map(PathBuf::from) else { return };
+    let version_2 = out.join("version-2");
+    fs::create_dir_all(&version_2).expect("mkdir");
+    let mut kept = Kept::default();
+    let java = testdata("java-3.5.7");
+    snapshot::read_file(&RealDisk, &java.join("snapshot.19"), Limits::default(), &mut kept)
+        .expect("snapshot");
+    let options = SnapshotOptions::default();
+    let mut file = SnapshotFile::create(disk(), &version_2, Zxid(0x19), options).expect("create");
+    kept.encode(file.encoder());
+    file.finish().expect("finish");
+    let mut log = LogWriter::new(disk(), &version_2, LogOptions::default());
+    let mut end = 16;
+    for (header, txn, _) in read_log(&java, 0) {
+        log.append(header.zxid, &txn).expect("append");
+        end += 12 + txn.len() as u64 + 1;
+    }
+    log.sync().expect("sync");
+
+    let mut torn = 64u64.to_be_bytes().to_vec();
+    torn.extend(600u32.to_be_bytes());
+    torn.resize(12 + 600, 0);
+    torn.push(b'B');
+    let log_1 = version_2.join("log.1");
+    RealDisk.open_rw(&log_1).expect("open").write_all_at(&torn, end).expect("write");
+    let recovered = open(&disk(), &out, &out, RecoveryOptions::default(), Kept::default).expect("open");
+    assert_eq!(recovered.warnings.len(), 1, "{:?}", recovered.warnings);
+    assert_eq!(recovered.last_zxid, Zxid(0x55));
+    assert_eq!(fs::metadata(&log_1).expect("log.1").len(), end);
+
+    let header = TxnHeader {
+        session: SessionId(0x100004e20bd0000),
+        cxid: 0x50,
+        zxid: Zxid(0x56),
+        time: 1_800_000_000_000,
+        kind: OpCode::CREATE.0,
+    };
+    let create = Txn::Create(CreateTxn {
+        path: "/from-ferrokeeper".into(),
+        data: Some(serde_bytes::Bytes::new(b"hello")),
+        acl: vec![Acl::new(31, "world", "anyone")],
+        ephemeral: false,
+        parent_cversion: 2,
+    });
+    let mut txn = BytesMut::new();
+    txn::encode(&header, &create, &mut txn);
+    let mut log = LogWriter::new(disk(), &version_2, LogOptions::default());
+    log.append(Zxid(0x56), &txn).expect("append");
+    log.sync().expect("sync");
+}

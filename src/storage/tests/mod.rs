@@ -1,7 +1,13 @@
 //! Tests that need more than one file of the module.
 
+mod crash;
+mod damage;
 mod golden;
+mod housekeeping;
+mod properties;
+mod recovering;
 mod round_trip;
+mod snapshots;
 
 use std::{path::Path, sync::Arc};
 

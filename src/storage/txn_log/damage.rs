@@ -2,8 +2,9 @@
 //!
 //! A write that was never synced may reach the disk in any subset of its sectors; the others keep the zeros that the
 //! file was created with. So torn bytes always lack something: the end of the entry, or a sector that is all zeros. Bytes
-//! that lack nothing and still do not check were once whole, and are corrupt (CORDS, PAR). A torn write has nothing valid
-//! behind it in the same file, because the next write waits for the sync of this one.
+//! that lack nothing and still do not check were once whole, and are corrupt (CORDS, PAR). Valid entries behind the damage
+//! belong to the same unfinished batch only if the log is known to have been synced no further; the next batch waits for
+//! the sync of this one.
 
 use std::io;
 
@@ -23,25 +24,55 @@ pub(super) enum Verdict {
     Corrupt(String),
 }
 
-/// Judges a file from `offset` on, where no valid entry was found.
-pub(super) fn examine(file: &dyn DiskFile, offset: u64, len: u64, limits: Limits) -> io::Result<Verdict> {
+/// Judges a file from `offset` on, where no valid entry was found. `synced`: what lies before that was durable once.
+pub(super) fn examine(
+    file: &dyn DiskFile,
+    offset: u64,
+    len: u64,
+    limits: Limits,
+    synced: Option<u64>,
+) -> io::Result<Verdict> {
     let mut scan = Scan { file, len, buf: Vec::new(), buf_at: 0 };
-    let mut last_nonzero = None;
+    let (mut valid, mut last_nonzero) = (None, None);
     let mut at = offset;
     while let Some(nonzero) = scan.next_nonzero(at)? {
         last_nonzero = Some(nonzero);
-        // An entry's checksum is a long below 2^32: its first nonzero byte is one of the second four.
-        for candidate in nonzero.saturating_sub(7).max(at)..=nonzero.saturating_sub(4) {
-            if is_valid_at(file, candidate, len, limits.max_field)? {
-                return Ok(Verdict::ValidAt(candidate));
-            }
+        if valid.is_none() && nonzero - at >= 4 {
+            valid = valid_entry_around(file, nonzero, at, len, limits)?;
         }
         at = nonzero + 1;
     }
-    match last_nonzero {
-        None => Ok(Verdict::Clean),
-        Some(last) => judge_tail(file, offset, last, limits),
+    let Some(last) = last_nonzero else { return Ok(Verdict::Clean) };
+    let verdict = match valid {
+        None => judge_tail(file, offset, last, limits)?,
+        Some(valid) if valid == offset => return Ok(Verdict::ValidAt(valid)),
+        Some(valid) if synced.is_some() && lost_a_sector(file, offset, valid, len)? => {
+            Verdict::Torn { bytes: last + 1 - offset }
+        }
+        Some(valid) => Verdict::ValidAt(valid),
+    };
+    Ok(match (verdict, synced) {
+        (Verdict::Torn { .. }, Some(synced)) if offset < synced => {
+            Verdict::Corrupt(format!("it was whole and synced up to byte {synced} once"))
+        }
+        (verdict, _) => verdict,
+    })
+}
+
+/// An entry's checksum is a long below 2^32: four zeros, then at least one byte of four that is not.
+fn valid_entry_around(
+    file: &dyn DiskFile,
+    nonzero: u64,
+    not_before: u64,
+    len: u64,
+    limits: Limits,
+) -> io::Result<Option<u64>> {
+    for at in nonzero.saturating_sub(7).max(not_before)..=nonzero.saturating_sub(4) {
+        if is_valid_at(file, at, len, limits.max_field)? {
+            return Ok(Some(at));
+        }
     }
+    Ok(None)
 }
 
 /// Nothing valid follows `offset`, and `last` is the last byte that is not zero.
@@ -52,8 +83,10 @@ fn judge_tail(file: &dyn DiskFile, offset: u64, last: u64, limits: Limits) -> io
     let word = i32::from_be_bytes([head[8], head[9], head[10], head[11]]);
     let body = offset + ENTRY_HEADER as u64;
     let Some(length) = claimed_length(&head).filter(|n| *n <= limits.max_field) else {
-        // A lost sector makes a length smaller, never this.
-        if word != 0 || last >= body && offset / SECTOR == (body - 1) / SECTOR && head[..8] != [0; 8] {
+        // A lost sector makes a length smaller, never unreasonable, and zero only together with its neighbours. Without
+        // a checksum this was never an entry.
+        let in_one_sector = offset / SECTOR == (body - 1) / SECTOR;
+        if head[..8] != [0; 8] && (word != 0 || last >= body && in_one_sector) {
             return Ok(Verdict::Corrupt(format!("unreasonable length {word}")));
         }
         return Ok(torn);
@@ -65,16 +98,12 @@ fn judge_tail(file: &dyn DiskFile, offset: u64, last: u64, limits: Limits) -> io
             None => Ok(torn),
         };
     }
-    let mut entry = vec![0; ENTRY_HEADER + length + 1];
-    read_full(file, &mut entry, offset)?;
-    if lacks_a_sector(&entry, offset) {
+    if lost_a_sector(file, offset, trailer + 1, last + 1)? {
         return Ok(torn);
     }
-    let what = if entry.last() == Some(&END_OF_ENTRY) {
-        "CRC check failed"
-    } else {
-        "the entry does not end with B"
-    };
+    let mut end = [0];
+    read_full(file, &mut end, trailer)?;
+    let what = if end[0] == END_OF_ENTRY { "CRC check failed" } else { "the entry does not end with B" };
     Ok(Verdict::Corrupt(what.to_owned()))
 }
 
@@ -97,11 +126,20 @@ fn fits_another_length(
     Ok(checked_txn(&entry).map(|_| length))
 }
 
-/// Whether some sector's part of the bytes that stand at `offset` is all zeros, as before it was written.
-fn lacks_a_sector(bytes: &[u8], offset: u64) -> bool {
-    let first = (SECTOR - offset % SECTOR) as usize;
-    let (head, rest) = bytes.split_at(first.min(bytes.len()));
-    std::iter::once(head).chain(rest.chunks(SECTOR as usize)).any(|part| part.iter().all(|b| *b == 0))
+/// Whether a sector of `from..to` has nothing but zeros from `from` on, as before it was written.
+fn lost_a_sector(file: &dyn DiskFile, from: u64, to: u64, len: u64) -> io::Result<bool> {
+    let mut at = from;
+    let mut sector = [0; SECTOR as usize];
+    while at < to {
+        let end = (at / SECTOR + 1) * SECTOR;
+        let part = &mut sector[..(end.min(len) - at) as usize];
+        let n = read_full(file, part, at)?;
+        if part[..n].iter().all(|b| *b == 0) {
+            return Ok(true);
+        }
+        at = end;
+    }
+    Ok(false)
 }
 
 /// What a disk writes whole or not at all.

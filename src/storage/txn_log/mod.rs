@@ -6,7 +6,9 @@
 //! Counterpart: `FileTxnLog`, `FilePadding`, `Util.readTxnBytes`.
 
 mod damage;
+mod padding;
 mod reader;
+mod synced;
 mod truncate;
 mod writer;
 

@@ -16,6 +16,7 @@ use super::{
     ENTRY_HEADER, FILE_HEADER, MAGIC,
     damage::{self, Verdict},
     is_known_kind,
+    synced::Synced,
 };
 use crate::{
     ids::Zxid,
@@ -82,6 +83,7 @@ pub struct LogReader {
     /// What the next entry is expected to be, if nothing is missing.
     expected: Option<Zxid>,
     torn: Vec<TornTail>,
+    synced: Option<Synced>,
 }
 
 impl LogReader {
@@ -94,7 +96,8 @@ impl LogReader {
     ) -> Result<LogReader, StorageError> {
         let files = file_name::sorted(&*disk, dir, file_name::LOG).doing("list", dir)?;
         let files = VecDeque::from(file_name::covering(files, from));
-        Ok(LogReader { disk, from, limits, files, current: None, expected: None, torn: Vec::new() })
+        let synced = Synced::read(&*disk, dir);
+        Ok(LogReader { disk, from, limits, files, current: None, expected: None, torn: Vec::new(), synced })
     }
 
     /// The next entry, `None` behind the last.
@@ -129,7 +132,10 @@ impl LogReader {
         let Some((start, path)) = self.files.pop_front() else { return Ok(false) };
         self.expected.get_or_insert(start);
         match LogFile::open(&*self.disk, &path, self.limits)? {
-            Some(file) => self.current = Some(file),
+            Some(mut file) => {
+                file.synced = self.synced.filter(|s| s.file == start).map(|s| s.offset);
+                self.current = Some(file);
+            }
             None => self.take_for_torn(TornTail { file: path, offset: 0, bytes: 0 })?,
         }
         Ok(true)
@@ -138,7 +144,9 @@ impl LogReader {
     fn end_file(&mut self) -> Result<(), StorageError> {
         let Some(file) = self.current.take() else { return Ok(()) };
         let offset = file.offset;
-        match damage::examine(&*file.file, offset, file.len, file.limits).doing("read", &file.path)? {
+        match damage::examine(&*file.file, offset, file.len, file.limits, file.synced)
+            .doing("read", &file.path)?
+        {
             Verdict::Clean => Ok(()),
             // The file has grown since its end was read: the server that writes it is alive.
             Verdict::ValidAt(at) if at == offset => {
@@ -182,6 +190,8 @@ pub(super) struct LogFile {
     path: PathBuf,
     len: u64,
     limits: Limits,
+    /// Known to have been durable up to here, if that is known.
+    synced: Option<u64>,
     buf: Vec<u8>,
     /// File offset of `buf[0]`.
     buf_at: u64,
@@ -207,6 +217,7 @@ impl LogFile {
             path: path.to_owned(),
             len,
             limits,
+            synced: None,
             buf: Vec::new(),
             buf_at: 0,
             offset: header_len,
@@ -218,11 +229,12 @@ impl LogFile {
         if magic_is_good && len >= header_len {
             return Ok(Some(log));
         }
-        if len >= header_len && header.iter().any(|b| *b != 0) {
+        let could_be_torn = MAGIC.starts_with(header) || magic_is_good || header.iter().all(|b| *b == 0);
+        if !could_be_torn {
             let reason = "this is not a transaction log: it does not begin with ZKLG";
             return Err(StorageError::corrupt(path, 0, reason));
         }
-        match damage::examine(&*log.file, len.min(header_len), len, limits).doing("read", path)? {
+        match damage::examine(&*log.file, len.min(header_len), len, limits, None).doing("read", path)? {
             Verdict::ValidAt(at) => {
                 let reason = format!("the file header is lost, but there is an entry at byte {at}");
                 Err(StorageError::corrupt(path, 0, reason))
