@@ -143,7 +143,7 @@ fn rolling_snapshots_and_purging() {
         story.save(&disk, last);
     }
     let mut gone = Vec::new();
-    purge(&*disk, &dirs(), &dirs(), 3, |p| gone.push(p.path.to_owned())).expect("purge");
+    purge(&*disk, &dirs(), &dirs(), 3, Limits::default(), |p| gone.push(p.path.to_owned())).expect("purge");
     assert_eq!(gone.len(), 5, "logs 1, 4 and snapshots 0, 3, 6: {gone:?}");
     story.check();
 }
