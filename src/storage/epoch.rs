@@ -55,3 +55,34 @@ pub fn write_epoch(
     disk.rename(&tmp, &path).doing("rename the temporary file of", &path)?;
     disk.sync_dir(snap_dir).doing("sync directory", snap_dir)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::testing::CrashDisk;
+
+    fn read(text: &str) -> Result<Option<Epoch>, StorageError> {
+        let disk = CrashDisk::with_dir("/d");
+        disk.put(Path::new("/d/acceptedEpoch"), text.as_bytes());
+        read_epoch(&disk, Path::new("/d"), EpochFile::Accepted)
+    }
+
+    #[test]
+    fn one_line_with_a_number_is_an_epoch() {
+        for text in ["12", "12\n", "+12", "12\r\nmore"] {
+            assert_eq!(read(text).expect(text), Some(Epoch(12)));
+        }
+        for text in ["", "\n12", " 12", "-1", "4294967296", "0x1"] {
+            let error = read(text).expect_err(text).to_string();
+            assert!(error.starts_with("/d/acceptedEpoch holds"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_written_without_a_newline() {
+        let disk = CrashDisk::with_dir("/d");
+        write_epoch(&disk, Path::new("/d"), EpochFile::Current, Epoch(4_000_000_000)).expect("write");
+        assert_eq!(disk.contents(Path::new("/d/currentEpoch")), Some(b"4000000000".to_vec()));
+        assert!(!disk.exists(Path::new("/d/currentEpoch.tmp")));
+    }
+}

@@ -12,7 +12,10 @@ use std::{
 };
 
 use super::{Disk, StorageError, error::Doing, file_name, snapshot};
-use crate::ids::{Millis, Zxid};
+use crate::{
+    ids::{Millis, Zxid},
+    jute::Limits,
+};
 
 /// A file that was taken, or could not be.
 #[derive(Debug)]
@@ -28,10 +31,11 @@ pub fn purge(
     snap_dir: &Path,
     log_dir: &Path,
     keep: usize,
+    limits: Limits,
     mut removing: impl FnMut(&Purged<'_>),
 ) -> Result<Vec<(PathBuf, io::Error)>, StorageError> {
     let snapshots = snapshot::files(disk, snap_dir).doing("list", snap_dir)?;
-    let good = snapshots.iter().rev().filter(|(_, path)| snapshot::is_candidate(disk, path));
+    let good = snapshots.iter().rev().filter(|(_, path)| snapshot::verify(disk, path, limits).is_ok());
     let Some(oldest_kept) = good.take(keep.max(MIN_KEPT)).last().map(|(zxid, _)| *zxid) else {
         return Ok(Vec::new());
     };

@@ -160,10 +160,12 @@ fn replay<S: Replay>(
         if !follows(to.last_zxid, zxid) {
             let reason = format!("the log goes from {} to {zxid}", to.last_zxid);
             // Without the newer snapshot that made this gap harmless, the txns in it are missing.
-            if fell_back {
+            if fell_back && zxid > to.last_zxid {
                 return Err(StorageError::corrupt(entry.file, entry.offset, reason));
             }
-            to.warnings.push(format!("{} at byte {}: {reason}", entry.file.display(), entry.offset));
+            if to.warnings.len() < MAX_WARNINGS {
+                to.warnings.push(format!("{} at byte {}: {reason}", entry.file.display(), entry.offset));
+            }
         }
         if zxid <= to.last_zxid {
             continue;
@@ -272,5 +274,7 @@ fn check_contents(disk: &dyn Disk, dir: &Path, prefix: &str, what: &str) -> Resu
 
 /// Java's `version-` + `FileTxnSnapLog.VERSION`.
 pub const VERSION_DIR: &str = "version-2";
+/// A log with many gaps says so often enough.
+const MAX_WARNINGS: usize = 20;
 /// Neither a log nor a snapshot to Java.
 const LOCK_FILE: &str = ".lock";

@@ -30,7 +30,7 @@ enum Change {
     SyncFile(usize),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Entry {
     Dir,
     File(usize),
@@ -40,7 +40,7 @@ enum Entry {
 struct State {
     names: BTreeMap<PathBuf, Entry>,
     files: Vec<Vec<u8>>,
-    start: Box<Option<State>>,
+    start: Option<Box<State>>,
     changes: Vec<Change>,
     locks: BTreeSet<PathBuf>,
     failing_syncs: bool,
@@ -63,7 +63,7 @@ impl CrashDisk {
     pub fn restart(&self) -> CrashDisk {
         let now = self.state();
         let start = State { names: now.names.clone(), files: now.files.clone(), ..State::default() };
-        let state = State { start: Box::new(Some(start.clone())), ..start };
+        let state = State { start: Some(Box::new(start.clone())), ..start };
         CrashDisk { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -161,16 +161,6 @@ impl CrashDisk {
     }
 }
 
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.file().cmp(&other.file())
-    }
-}
 impl Entry {
     fn file(&self) -> Option<usize> {
         match self {

@@ -73,3 +73,42 @@ fn invalid(reason: &str) -> io::Error {
 
 /// snappy-java's default block is 32 KiB; this only stops a damaged length.
 const MAX_BLOCK: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(bytes: &[u8]) -> Vec<u8> {
+        let raw = snap::raw::Encoder::new().compress_vec(bytes).expect("compress");
+        [&(raw.len() as u32).to_be_bytes()[..], &raw].concat()
+    }
+
+    fn read(stream: &[u8]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        SnappyReader::new(stream).read_to_end(&mut bytes).map(|_| bytes)
+    }
+
+    const HEADER: &[u8] = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
+
+    #[test]
+    fn blocks_and_joined_streams_are_read_on_end() {
+        let (one, two) = (vec![1; 40_000], b"two".to_vec());
+        let stream = [HEADER, &block(&one), &block(&two), HEADER, &block(&[]), &block(&two)].concat();
+        assert_eq!(read(&stream).expect("readable"), [one, two.clone(), two].concat());
+        assert_eq!(read(HEADER).expect("readable"), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_cut_or_strange_is_an_error() {
+        let stream = [HEADER, &block(&[5; 1000])].concat();
+        for cut in (0..HEADER.len()).chain(HEADER.len() + 1..stream.len()) {
+            assert!(read(&stream[..cut]).is_err(), "cut at {cut}");
+        }
+        assert!(read(&block(b"no header")).is_err());
+        let huge = [HEADER, &u32::to_be_bytes(0x7fff_ffff)].concat();
+        assert!(read(&huge).is_err());
+        // A block that says it unpacks to 4 GiB.
+        let bomb = [HEADER, &[0, 0, 0, 6, 0xff, 0xff, 0xff, 0xff, 0x0f, 0]].concat();
+        assert!(read(&bomb).is_err());
+    }
+}

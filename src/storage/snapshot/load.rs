@@ -11,8 +11,9 @@ use super::{
     file::is_tmp_name,
 };
 use crate::{
-    ids::Zxid,
+    ids::{SessionId, Zxid},
     jute::Limits,
+    proto::data::{Acl, StatPersisted},
     storage::{Disk, DiskFile, StorageError, error::Doing, file_name},
 };
 
@@ -90,6 +91,19 @@ pub fn read_file<S: SnapshotSink + ?Sized>(
         Some("snappy") => read(SnappyReader::new(input), limits, sink),
         _ => read(input, limits, sink),
     }
+}
+
+/// Whether a snapshot would load, as far as it can tell by itself.
+pub fn verify(disk: &dyn Disk, path: &Path, limits: Limits) -> Result<(), String> {
+    struct Nowhere;
+    impl SnapshotSink for Nowhere {
+        fn session(&mut self, _: SessionId, _: i32) {}
+        fn acl(&mut self, _: i64, _: Vec<Acl>) {}
+        fn node(&mut self, _: &str, _: Option<&[u8]>, _: i64, _: &StatPersisted) -> Result<(), String> {
+            Ok(())
+        }
+    }
+    read_file(disk, path, limits, &mut Nowhere)
 }
 
 /// What a snapshot that was being written leaves behind in a crash.

@@ -23,7 +23,9 @@ use crate::{
 pub use decode::{Progress, SnapshotDecoder};
 pub use encode::SnapshotEncoder;
 pub use file::{SnapshotFile, SnapshotOptions, SnapshotOutput};
-pub use load::{Loaded, any_candidate_up_to, files, is_candidate, load_newest, read_file, remove_unfinished};
+pub use load::{
+    Loaded, any_candidate_up_to, files, is_candidate, load_newest, read_file, remove_unfinished, verify,
+};
 
 /// Takes what a snapshot holds, in file order.
 pub trait SnapshotSink {

@@ -222,3 +222,15 @@ fn a_gap_in_the_log_is_reported() {
     assert_eq!(recovered.warnings.len(), 1);
     assert!(recovered.warnings[0].contains("0x100000001 to 0x100000003"), "{:?}", recovered.warnings);
 }
+
+/// Servers of old have logged txns again that they had already; once is enough, and no reason to refuse the start.
+#[test]
+fn a_txn_that_was_logged_twice_is_replayed_once() {
+    let setup = Setup::new();
+    setup.snapshot(0);
+    setup.log(&[1, 2, 3, 4]);
+    setup.log(&[3, 4, 5]);
+    setup.snapshot(4);
+    setup.spoil("snapshot.4");
+    assert_eq!(setup.open().expect("open").sink.zxids(), [1, 2, 3, 4, 5]);
+}

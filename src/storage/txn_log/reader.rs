@@ -224,7 +224,8 @@ impl LogFile {
             entry_at: 0,
             entry_len: 0,
         };
-        let header = log.bytes_at(0, FILE_HEADER.len().min(len as usize)).doing("read", path)?;
+        log.fill(0, FILE_HEADER.len())?;
+        let header = log.bytes(0, FILE_HEADER.len());
         let magic_is_good = header.starts_with(MAGIC);
         if magic_is_good && len >= header_len {
             return Ok(Some(log));
@@ -247,18 +248,15 @@ impl LogFile {
     pub(super) fn advance(&mut self) -> Result<Option<TxnHeader>, StorageError> {
         let at = self.offset;
         let Some(length) = self.entry_length(at)? else { return Ok(None) };
-        let path = self.path.clone();
-        let whole = self.bytes_at(at, ENTRY_HEADER + length + 1).doing("read", &path)?;
-        let Some(txn) = damage::checked_txn(whole) else { return Ok(None) };
-        let header = match txn::split_header(txn, Limits::default()) {
-            Ok((header, _)) => header,
-            Err(e) => {
-                return Err(StorageError::corrupt(&path, at, format!("the entry has no txn header: {e}")));
-            }
+        self.fill(at, ENTRY_HEADER + length + 1)?;
+        let Some(txn) = damage::checked_txn(self.bytes(at, ENTRY_HEADER + length + 1)) else {
+            return Ok(None);
         };
+        let corrupt = |reason| StorageError::corrupt(&self.path, at, reason);
+        let (header, _) = txn::split_header(txn, self.limits)
+            .map_err(|e| corrupt(format!("the entry has no txn header: {e}")))?;
         if !is_known_kind(header.kind) {
-            let reason = format!("Unsupported Txn with type={} (zxid {})", header.kind, header.zxid);
-            return Err(StorageError::corrupt(&path, at, reason));
+            return Err(corrupt(format!("Unsupported Txn with type={} (zxid {})", header.kind, header.zxid)));
         }
         self.entry_at = at;
         self.entry_len = length;
@@ -280,24 +278,23 @@ impl LogFile {
         if left <= ENTRY_HEADER as u64 {
             return Ok(None);
         }
-        let path = self.path.clone();
-        let head = self.bytes_at(at, ENTRY_HEADER).doing("read", &path)?;
-        let Some(length) = damage::claimed_length(head) else { return Ok(None) };
+        self.fill(at, ENTRY_HEADER)?;
+        let Some(length) = damage::claimed_length(self.bytes(at, ENTRY_HEADER)) else { return Ok(None) };
         if length as u64 > left - ENTRY_HEADER as u64 - 1 {
             return Ok(None);
         }
         if length <= self.limits.max_field {
             return Ok(Some(length));
         }
-        match damage::is_valid_at(&*self.file, at, self.len, usize::MAX).doing("read", &path)? {
-            true => Err(StorageError::TooLarge {
-                file: path,
-                offset: at,
-                length: length as u64,
-                limit: self.limits.max_field,
-            }),
-            false => Ok(None),
+        if !damage::is_valid_at(&*self.file, at, self.len, usize::MAX).doing("read", &self.path)? {
+            return Ok(None);
         }
+        Err(StorageError::TooLarge {
+            file: self.path.clone(),
+            offset: at,
+            length: length as u64,
+            limit: self.limits.max_field,
+        })
     }
 
     fn entry(&self, header: TxnHeader) -> LogEntry<'_> {
@@ -306,25 +303,32 @@ impl LogFile {
         LogEntry { header, txn, record: &txn[TxnHeader::LEN..], file: &self.path, offset: self.entry_at }
     }
 
-    /// `n` bytes at `offset`, which the caller knows to be inside the file; fewer if the file has been cut meanwhile.
-    fn bytes_at(&mut self, offset: u64, n: usize) -> io::Result<&[u8]> {
+    /// Makes `n` bytes at `offset` available, or as many as the file has.
+    fn fill(&mut self, offset: u64, n: usize) -> Result<(), StorageError> {
         let have = self.buf_at + self.buf.len() as u64;
-        if offset < self.buf_at || offset + n as u64 > have {
-            let keep = match offset.checked_sub(self.buf_at) {
-                Some(skip) if offset < have => {
-                    self.buf.drain(..skip as usize);
-                    self.buf.len()
-                }
-                _ => 0,
-            };
-            let room = (self.len - offset).min(n.max(CHUNK) as u64) as usize;
-            self.buf.resize(room.max(keep), 0);
-            self.buf_at = offset;
-            let filled = keep + read_full(&*self.file, &mut self.buf[keep..], offset + keep as u64)?;
-            self.buf.truncate(filled);
+        if offset >= self.buf_at && offset + n as u64 <= have {
+            return Ok(());
         }
-        let start = (offset - self.buf_at) as usize;
-        Ok(&self.buf[start..self.buf.len().min(start + n)])
+        let keep = match offset.checked_sub(self.buf_at) {
+            Some(skip) if offset < have => {
+                self.buf.drain(..skip as usize);
+                self.buf.len()
+            }
+            _ => 0,
+        };
+        let room = self.len.saturating_sub(offset).min(n.max(CHUNK) as u64) as usize;
+        self.buf.resize(room.max(keep), 0);
+        self.buf_at = offset;
+        let read = read_full(&*self.file, &mut self.buf[keep..], offset + keep as u64);
+        self.buf.truncate(keep + read.doing("read", &self.path)?);
+        Ok(())
+    }
+
+    /// What `fill` made available.
+    fn bytes(&self, offset: u64, n: usize) -> &[u8] {
+        let start = offset.saturating_sub(self.buf_at) as usize;
+        let end = self.buf.len().min(start + n);
+        self.buf.get(start..end).unwrap_or_default()
     }
 }
 
