@@ -169,15 +169,29 @@ impl Home {
         panic!("status never said {stdout:?}, last {said:?}");
     }
 
+    /// The process whose last argument is a configuration of this home, whatever the pid file says.
+    fn running_server(&self) -> Option<String> {
+        let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        pids.filter(|pid| pid.parse::<u32>().is_ok()).find(|pid| {
+            let arguments = command_line(pid);
+            arguments.iter().any(|word| word == "server")
+                && arguments.last().is_some_and(|config| Path::new(config).starts_with(&self.dir))
+        })
+    }
+
     fn pid(&self) -> String {
         fs::read_to_string(self.pid_file()).unwrap()
     }
 }
 
 impl Drop for Home {
+    /// Also ends a server that no pid file knows: started in the foreground, or by a script that failed halfway.
     fn drop(&mut self) {
-        if self.pid_file().exists() && self.dir.join("bin/zkServer.sh").exists() {
+        if self.pid_file().exists() {
             self.server(&["stop"]);
+        }
+        if let Some(pid) = self.running_server() {
+            run(Command::new("kill").arg(&pid));
         }
     }
 }
@@ -336,12 +350,9 @@ fn a_pid_that_cannot_be_written_is_said() {
     let said = home.server_with(&[("ZOOPIDFILE", blocked.to_str().unwrap())], &["start"]);
     assert_eq!((said.stdout.as_str(), said.code), ("Starting zookeeper ... FAILED TO WRITE PID\n", Some(1)));
     // As in 3.5.7 the server itself runs on; it is found by what it was told, once nohup has become it.
-    let config = format!("{}/bin/../conf/zoo.cfg", home.dir.display());
     let server = (0..100).find_map(|_| {
         sleep(Duration::from_millis(50));
-        let pids =
-            fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        pids.filter(|pid| pid.parse::<u32>().is_ok()).find(|pid| command_line(pid).last() == Some(&config))
+        home.running_server()
     });
     let pid = server.expect("the server runs");
     run(Command::new("kill").arg(&pid));
@@ -351,8 +362,8 @@ fn a_pid_that_cannot_be_written_is_said() {
 #[test]
 fn the_foreground_server_takes_the_scripts_place() {
     let home = Home::new("foreground");
-    let mut child =
-        home.command("zkServer.sh", &["start-foreground"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = home.command("zkServer.sh", &["start-foreground"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id().to_string();
     home.wait_for_status(MODE);
     let arguments = command_line(&pid);
