@@ -74,10 +74,10 @@ impl Settings {
     pub fn quick(kinds: [Kind; 2]) -> Settings {
         Settings {
             runs: 1,
-            window: Duration::from_secs(2),
+            window: Duration::from_millis(1500),
             warm_up: Duration::from_millis(1500),
             tree_nodes: 100_000,
-            tail_window: Duration::from_secs(4),
+            tail_window: Duration::from_secs(3),
             only: MEASURES.iter().filter(|m| **m != "flat").map(|m| m.to_string()).collect(),
             ..Settings::full(kinds)
         }
