@@ -38,6 +38,17 @@ pub fn run(settings: &Settings, run: usize, side: Side, journal: &mut Journal) -
     subject.stop()
 }
 
+fn start_until(
+    settings: &Settings,
+    side: Side,
+    until: impl Fn(&mut Subject) -> Result<Duration>,
+) -> Result<Duration> {
+    let mut subject = plan(settings, side)?.spawn()?;
+    let took = until(&mut subject)?;
+    subject.stop()?;
+    Ok(took)
+}
+
 fn loads(
     settings: &Settings,
     run: usize,

@@ -25,11 +25,20 @@ use serde::Serialize;
 use crate::process::Kind;
 
 /// What can be asked for with `--only`.
-pub const MEASURES: [&str; 11] =
-    ["cold", "idle", "reads", "writes", "mixed", "sync", "rss", "creates", "tree", "restart", "snapshots"];
-
-/// Takes longer than it tells: only on request.
-pub const FLAT: &str = "flat";
+pub const MEASURES: [&str; 12] = [
+    "cold",
+    "idle",
+    "reads",
+    "writes",
+    "mixed",
+    "sync",
+    "rss",
+    "creates",
+    "tree",
+    "restart",
+    "snapshots",
+    "flat",
+];
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -41,6 +50,7 @@ pub struct Settings {
     pub tree_nodes: u64,
     /// Longer than `window`: a p99.9 needs thousands of samples at a rate that leaves the server idle most of the time.
     pub tail_window: Duration,
+    /// Empty: everything.
     pub only: Vec<String>,
     pub java_heap_mb: u32,
     pub java_tree_heap_mb: u32,
@@ -64,16 +74,17 @@ impl Settings {
     pub fn quick(kinds: [Kind; 2]) -> Settings {
         Settings {
             runs: 1,
-            window: Duration::from_secs(2),
-            warm_up: Duration::from_secs(2),
+            window: Duration::from_millis(1500),
+            warm_up: Duration::from_millis(1500),
             tree_nodes: 100_000,
-            tail_window: Duration::from_secs(4),
+            tail_window: Duration::from_secs(3),
+            only: MEASURES.iter().filter(|m| **m != "flat").map(|m| m.to_string()).collect(),
             ..Settings::full(kinds)
         }
     }
 
     pub fn wants(&self, measure: &str) -> bool {
-        if self.only.is_empty() { measure != FLAT } else { self.only.iter().any(|m| m == measure) }
+        self.only.is_empty() || self.only.iter().any(|m| m == measure)
     }
 
     pub fn wants_any(&self, measures: &[&str]) -> bool {

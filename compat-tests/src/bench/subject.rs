@@ -154,12 +154,16 @@ impl Subject {
         Ok(())
     }
 
-    /// What it calls itself, from `srvr`.
+    /// What it calls itself in `srvr`; Ferrokeeper says there what it is compatible with, so its own version comes first.
     pub fn version(&self) -> Result<String> {
         let text = four_letter(self.client_addr(), b"srvr", Duration::from_secs(5))?;
         let text = String::from_utf8_lossy(&text).into_owned();
-        let version = text.lines().find_map(|l| l.strip_prefix("Zookeeper version: "));
-        Ok(version.unwrap_or("unknown").to_string())
+        let version = text.lines().find_map(|l| l.strip_prefix("Zookeeper version: ")).unwrap_or("unknown");
+        if self.plan.kind != Kind::Ferrokeeper {
+            return Ok(version.to_string());
+        }
+        let own = Command::new(ferrokeeper_bin()?).arg("--version").stdin(Stdio::null()).output()?;
+        Ok(format!("{} ({version})", String::from_utf8_lossy(&own.stdout).trim()))
     }
 
     fn log_tail(&self) -> String {

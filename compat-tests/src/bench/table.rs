@@ -63,7 +63,8 @@ fn row(m: &Measure, samples: &[Sample]) -> Option<Row> {
     };
     let (left, right) = (side(Side::Left), side(Side::Right));
     left.or(right)?;
-    let ratio = left.zip(right).and_then(|(l, r)| ratio(l, r));
+    let comparable = !matches!(m.unit, Unit::Times | Unit::Percent);
+    let ratio = left.zip(right).filter(|_| comparable).and_then(|(l, r)| ratio(l, r));
     let met = m.bar.met(right, ratio);
     Some(Row {
         key: m.key,

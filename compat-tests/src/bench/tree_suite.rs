@@ -15,7 +15,7 @@ use crate::bench::generator::{Generator, Shape, Stop, Tally};
 use crate::bench::report::{Journal, Window};
 use crate::bench::requests::{Bounded, Creates, Random, path_of, value};
 use crate::bench::subject::{Plan, Subject, copy_files, fresh_folder};
-use crate::bench::{CONNS, FLAT, IN_FLIGHT, Settings, Side, procfs};
+use crate::bench::{CONNS, IN_FLIGHT, Settings, Side, procfs};
 use crate::process::Kind;
 
 pub const NAMES: [&str; 3] = ["tree", "restart", "snapshots"];
@@ -64,7 +64,7 @@ pub fn run(settings: &Settings, run: usize, side: Side, seed: &Seed, journal: &m
         subject.wait_no_snapshot()?;
         let without = Window::from(&paced_writes(settings, &subject)?);
         subject.stop()?;
-        plan.snap_count = Some(BACK_TO_BACK);
+        plan.snap_count = Some(settings.tree_nodes / BACK_TO_BACK);
         subject = plan.spawn()?;
         subject.wait_session(Some(&path))?;
         subject.wait_no_snapshot()?;
@@ -88,7 +88,7 @@ pub fn run(settings: &Settings, run: usize, side: Side, seed: &Seed, journal: &m
 
 /// All nodes under one parent: memory and one restart, once per server.
 pub fn flat(settings: &Settings, side: Side, journal: &mut Journal) -> Result<()> {
-    if !settings.wants(FLAT) {
+    if !settings.wants("flat") {
         return Ok(());
     }
     let plan = plan(settings, side, "flat")?;
@@ -261,8 +261,9 @@ const DIVISORS: [u64; 2] = [PER_PARENT, 1];
 /// Far below what either server can do: the p99.9 shall show stalls, not saturation.
 const WRITES_PER_SECOND: f64 = 600.0;
 const NEVER: u64 = 1_000_000_000;
-/// At that rate a snapshot falls due every one to two seconds; a server still at the last one skips it.
-const BACK_TO_BACK: u64 = 1000;
+/// snapCount is the tree's size divided by this: a snapshot falls due before the last one can be done, and a server that is
+/// still at it skips one.
+const BACK_TO_BACK: u64 = 2000;
 
 #[cfg(test)]
 mod tests {
