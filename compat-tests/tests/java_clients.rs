@@ -1,0 +1,217 @@
+//! Java's own client libraries and Curator, unchanged, against Ferrokeeper; and the same stories against Java.
+//!
+//! The stories are in `java/clients`: one main class per library and topic, a line `PASS name` or `FAIL name: why` for each
+//! story, and `END count`. Two class paths, because 3.5.7 and 3.9.3 cannot share one.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use compat_tests::java::{JavaHome, runs, target_dir};
+use compat_tests::need_java;
+use compat_tests::process::{Builder, Kind, Server};
+
+const PATIENCE: Duration = Duration::from_secs(80);
+
+/// A library version, the main class of its stories, and how many there are at least.
+#[derive(Clone, Copy)]
+struct Client {
+    libraries: &'static str,
+    main: &'static str,
+    stories: usize,
+}
+
+const CORE_3_5: Client = Client { libraries: "3.5", main: "Core", stories: 26 };
+const CORE_3_9: Client = Client { libraries: "3.9", main: "Core", stories: 26 };
+const MODERN: Client = Client { libraries: "3.9", main: "Modern", stories: 11 };
+const CURATOR_4: Client = Client { libraries: "3.5", main: "Recipes", stories: 20 };
+const CURATOR_5: Client = Client { libraries: "3.9", main: "Recipes", stories: 20 };
+const CURATOR_5_CACHES: Client = Client { libraries: "3.9", main: "Caches", stories: 6 };
+
+macro_rules! need_clients {
+    () => {{
+        need_java!("3.5.7");
+        match lay_out() {
+            Ok(path) => path,
+            Err(why) => {
+                compat_tests::need::skipped(compat_tests::test_name!(), &why);
+                return;
+            }
+        }
+    }};
+}
+
+#[test]
+fn java_3_5_7_serves_the_client_of_3_5_7() {
+    let clients = need_clients!();
+    all_pass(&clients, Kind::java("3.5.7"), &[CORE_3_5]);
+}
+
+#[test]
+fn java_3_5_7_serves_the_client_of_3_9_3() {
+    let clients = need_clients!();
+    all_pass(&clients, Kind::java("3.5.7"), &[CORE_3_9]);
+}
+
+#[test]
+fn ferrokeeper_serves_both_clients() {
+    let clients = need_clients!();
+    all_pass(&clients, Kind::Ferrokeeper, &[CORE_3_5]);
+    all_pass(&clients, Kind::Ferrokeeper, &[CORE_3_9, MODERN]);
+}
+
+#[test]
+fn java_3_9_3_serves_the_later_operations() {
+    let clients = need_clients!();
+    need_java!("3.9.3");
+    all_pass(&clients, Kind::java("3.9.3"), &[MODERN]);
+}
+
+#[test]
+fn java_3_5_7_serves_curator_4() {
+    let clients = need_clients!();
+    all_pass(&clients, Kind::java("3.5.7"), &[CURATOR_4]);
+}
+
+#[test]
+fn java_3_9_3_serves_curator_5() {
+    let clients = need_clients!();
+    need_java!("3.9.3");
+    all_pass(&clients, Kind::java("3.9.3"), &[CURATOR_5, CURATOR_5_CACHES]);
+}
+
+#[test]
+fn ferrokeeper_serves_curator_4() {
+    let clients = need_clients!();
+    all_pass(&clients, Kind::Ferrokeeper, &[CURATOR_4]);
+}
+
+#[test]
+fn ferrokeeper_serves_curator_5() {
+    let clients = need_clients!();
+    all_pass(&clients, Kind::Ferrokeeper, &[CURATOR_5, CURATOR_5_CACHES]);
+}
+
+/// Java's ZooKeeperMain, one script, two servers: what it prints must be alike to the letter.
+#[test]
+fn the_shell_prints_the_same() {
+    let clients = need_clients!();
+    let home = JavaHome::find("3.5.7").unwrap();
+    let shown = |kind| {
+        let server = start(kind);
+        let log = server.dir().join("shell.out");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/clients/zkcli.script");
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(format!("{}:{}/conf", home.classpath(), home.path.display()));
+        command.arg("-Dferrokeeper.java.log.level=OFF").arg("org.apache.zookeeper.ZooKeeperMain");
+        command.arg("-server").arg(server.client_addr().to_string());
+        command.stdin(File::open(script).unwrap());
+        run(command, &log);
+        Shown::of(&fs::read_to_string(&log).unwrap(), &server.client_addr().to_string())
+    };
+    let (java, ours) = (shown(Kind::java("3.5.7")), shown(Kind::Ferrokeeper));
+    assert!(java.lines.len() > 150, "the script ended early: {:#?}", java.lines);
+    assert_eq!(java.events.len(), 3, "{:?}", java.events);
+    assert_eq!(java.events, ours.events);
+    for (nth, (java, ours)) in java.lines.iter().zip(&ours.lines).enumerate() {
+        assert_eq!(java, ours, "line {nth}");
+    }
+    assert_eq!(java.lines.len(), ours.lines.len());
+    drop(clients);
+}
+
+/// The shell's output without what must differ (addresses, times) or may (whether an event is printed a line earlier).
+struct Shown {
+    lines: Vec<String>,
+    events: Vec<String>,
+}
+
+impl Shown {
+    fn of(text: &str, server: &str) -> Shown {
+        let (mut lines, mut events) = (Vec::new(), Vec::new());
+        for line in text.lines() {
+            let line = line.replace(server, "SERVER").replace("(CONNECTING)", "(CONNECTED)");
+            let (name, _) = line.split_once(" = ").unwrap_or((&line, ""));
+            match name.trim_start_matches(|c| c == '[') {
+                _ if line.starts_with("WatchedEvent ") => events.push(line),
+                "WATCHER::" | "" | "Welcome to ZooKeeper!" | "JLine support is enabled" => {}
+                "ctime" | "mtime" if !line.contains("1970") => lines.push(format!("{name} = TIME")),
+                _ => lines.push(line),
+            }
+        }
+        Shown { lines, events }
+    }
+}
+
+fn start(kind: Kind) -> Server {
+    Builder::new(kind)
+        .line("tickTime=500")
+        .flag("-Dzookeeper.extendedTypesEnabled=true")
+        .flag("-Dznode.container.checkIntervalMs=300")
+        .flag("-Dzookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=")
+        .start()
+        .unwrap()
+}
+
+/// Starts a server, runs the clients against it one after the other, and wants every story of theirs passed.
+fn all_pass(clients: &Path, kind: Kind, which: &[Client]) {
+    let server = start(kind);
+    for client in which {
+        let libraries = clients.join(client.libraries);
+        let log = server.dir().join(format!("{}-{}.out", client.main, client.libraries));
+        let mut command = Command::new("java");
+        command.arg("-Xmx256m").arg("-XX:+UseSerialGC").arg("-cp");
+        command.arg(format!("{0}/classes:{0}/lib/*", libraries.display()));
+        command.arg(client.main).arg(server.client_addr().to_string()).stdin(Stdio::null());
+        run(command, &log);
+        let text = fs::read_to_string(&log).unwrap();
+        let lines = |start: &str| text.lines().filter(|l| l.starts_with(start)).count();
+        let failed: Vec<&str> = text.lines().filter(|l| l.starts_with("FAIL ")).collect();
+        let what = format!("{} of {} against {:?}", client.main, client.libraries, server.kind());
+        assert!(failed.is_empty(), "{what}: {failed:#?}");
+        assert!(
+            lines("PASS ") >= client.stories && text.contains(&format!("\nEND {}", lines("PASS "))),
+            "{what} did not end; see {}:\n{text}",
+            log.display()
+        );
+    }
+}
+
+/// Runs to the end, stdout and stderr in `log`.
+fn run(mut command: Command, log: &Path) {
+    let file = File::create(log).unwrap();
+    command.stdout(file.try_clone().unwrap()).stderr(file);
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{command:?} does not end; its output:\n{}", fs::read_to_string(log).unwrap_or_default());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The folder with `3.5/` and `3.9/`, made once and again when a source is newer.
+fn lay_out() -> Result<PathBuf, String> {
+    if !runs("javac") || !runs("mvn") {
+        return Err("needs javac+mvn: apt-get install default-jdk-headless maven".to_string());
+    }
+    let target = target_dir().join("java-clients");
+    fs::create_dir_all(&target).map_err(|e| format!("cannot create {}: {e}", target.display()))?;
+    let lock = File::create(target.join("lock")).map_err(|e| e.to_string())?;
+    lock.lock().map_err(|e| e.to_string())?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/clients/lay-out.sh");
+    let out = Command::new("bash").arg(&script).arg(&target).output().map_err(|e| e.to_string())?;
+    if out.status.success() {
+        return Ok(target);
+    }
+    Err(format!(
+        "needs jars of Maven Central: {} ended with {}: {}",
+        script.display(),
+        out.status,
+        String::from_utf8_lossy(&out.stderr).trim()
+    ))
+}
