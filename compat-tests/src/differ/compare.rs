@@ -204,11 +204,14 @@ impl Pair {
             return Ok(Ok(Vec::new()));
         }
         let ends_session = ends_session(step);
-        if ends_session {
-            let (left, right) = (self.left.barrier(false)?, self.right.barrier(false)?);
-            if let Some(difference) = differ(left, right) {
-                return Ok(Err(difference));
-            }
+        let (left, right) = if ends_session {
+            (self.left.barrier(false)?, self.right.barrier(false)?)
+        } else {
+            (self.left.settle(step)?, self.right.settle(step)?)
+        };
+        let mut before = left.clone();
+        if let Some(difference) = differ(left, right) {
+            return Ok(Err(difference));
         }
         self.left.begin(step)?;
         self.right.begin(step)?;
@@ -220,9 +223,9 @@ impl Pair {
             sort_runs_of_events(&mut left);
             sort_runs_of_events(&mut right);
         }
-        let seen = left.clone();
+        before.extend(left.iter().cloned());
         Ok(match differ(left, right) {
-            None => Ok(seen),
+            None => Ok(before),
             Some(difference) => Err(difference),
         })
     }
@@ -455,7 +458,9 @@ pub fn shrink(setup: &Setup, steps: &[Step], budget: Duration) -> Result<(Vec<St
     let mut report = String::new();
     let mut still = |steps: &[Step], report: &mut String| -> Result<Option<Vec<Step>>> {
         let run = replay(setup, steps)?;
-        Ok(run.found.map(|found| {
+        // A difference that comes earlier is another one.
+        let found = run.found.filter(|_| run.steps.len() == steps.len());
+        Ok(found.map(|found| {
             *report = found.report;
             run.steps
         }))

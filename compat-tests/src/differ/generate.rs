@@ -488,13 +488,13 @@ impl Generator {
         let data = self.data(path.as_deref());
         let e = Enc::new().buffer(path.as_deref()).buffer(data.as_deref());
         let acl = self.acl(path.as_deref());
-        let (flags, ttl) = self.mode(op);
+        let (flags, ttl) = self.mode(op, path.as_deref());
         let e = e.raw(&acl).int(flags);
         if op == op::CREATE_TTL { e.long(ttl).bytes() } else { e.bytes() }
     }
 
     /// Flags, and the ttl where the op has one. A negative ttl goes with TTL modes only (see `deliberate`).
-    fn mode(&mut self, op: i32) -> (i32, i64) {
+    fn mode(&mut self, op: i32, path: Option<&[u8]>) -> (i32, i64) {
         let odd = self.chance(4);
         let flags = match op {
             op::CREATE_CONTAINER if self.profile.narrow => 4,
@@ -502,6 +502,11 @@ impl Generator {
             op::CREATE_CONTAINER => self.pick(&[4, 4, 4, 4, 4, 0, 1, 2, 3, 5, 6]),
             op::CREATE_TTL => self.pick(&[5, 5, 5, 5, 6, 6, 0, 1, 2, 3, 4]),
             _ => self.pick(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6]),
+        };
+        // Whether a session's limit or its nodes below the limit go first changes what is counted: neither is ephemeral.
+        let flags = match flags {
+            1 | 3 if path.is_some_and(|p| contains(p, b"quota")) => flags - 1,
+            _ => flags,
         };
         let ttl = match flags {
             5 | 6 => self.pick(&[1, 1000, 60_000, (1 << 40) - 1, 1 << 40, 0, -1, i64::MIN, i64::MAX]),
@@ -636,7 +641,7 @@ impl Generator {
         let path = self.new_path();
         let data = self.data(path.as_deref());
         let acl = self.acl(path.as_deref());
-        let (mut flags, ttl) = self.mode(op);
+        let (mut flags, ttl) = self.mode(op, path.as_deref());
         if self.profile.narrow {
             flags &= 3;
         }

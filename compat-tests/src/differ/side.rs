@@ -119,6 +119,33 @@ impl Side {
         Ok(seen)
     }
 
+    /// Reads what is under way to connections that `step` makes the server close: an event that was queued a moment ago
+    /// may or may not be written before an abrupt close.
+    pub fn settle(&mut self, step: &Step) -> Result<Vec<Observed>> {
+        let session = match step {
+            Step::Connect { hello, .. } => self.sessions.get(&hello.session).map(|(id, _)| *id),
+            Step::Send { closes: true, .. } | Step::Break { .. } | Step::Drop { .. } => None,
+            _ => return Ok(Vec::new()),
+        };
+        let holds = |live: &Live| session.is_some() && live.session == session;
+        let concerned =
+            |(slot, live): (&usize, &Live)| (step.conn() == Some(*slot) || holds(live)).then_some(*slot);
+        let mut closing: Vec<usize> = self.conns.iter().filter_map(concerned).collect();
+        closing.sort_unstable();
+        let mut seen = Vec::new();
+        for conn in closing {
+            self.mark(conn, &mut seen)?;
+        }
+        Ok(seen)
+    }
+
+    fn mark(&mut self, conn: usize, seen: &mut Vec<Observed>) -> Result<()> {
+        if let Some(live) = self.conns.get_mut(&conn) {
+            live.send(&[], true);
+        }
+        self.read_answers(conn, false, seen)
+    }
+
     /// The server went away, and its connections with it.
     pub fn forget_connections(&mut self) {
         self.conns.clear();
@@ -130,11 +157,8 @@ impl Side {
         open.sort_unstable();
         let mut seen = Vec::new();
         for conn in open {
-            if let Some(live) = self.conns.get_mut(&conn) {
-                live.send(&[], true);
-            }
             let mut of_conn = Vec::new();
-            self.read_answers(conn, false, &mut of_conn)?;
+            self.mark(conn, &mut of_conn)?;
             if sorted {
                 of_conn.sort_by(|a, b| a.text.cmp(&b.text));
             }
@@ -198,10 +222,7 @@ impl Side {
         for conn in others {
             let holds = self.conns.get(&conn).is_some_and(|l| l.session == Some(id));
             if holds {
-                if let Some(live) = self.conns.get_mut(&conn) {
-                    live.send(&[], true);
-                }
-                self.read_answers(conn, false, seen)?;
+                self.mark(conn, seen)?;
             }
         }
         Ok(())
