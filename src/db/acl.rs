@@ -250,7 +250,8 @@ mod tests {
     #[test]
     fn fix_up_follows_java() {
         use ErrorCode as E;
-        let cases: [(Option<Vec<WireAcl<'_>>>, Result<usize, E>); 16] = [
+        type Case<'a> = (Option<Vec<WireAcl<'a>>>, Result<usize, E>);
+        let cases: [Case<'_>; 16] = [
             (None, Err(E::MARSHALLING_ERROR)),
             (Some(vec![]), Err(E::INVALID_ACL)),
             (Some(vec![wire(31, Some("world"), Some("anyone"))]), Ok(1)),

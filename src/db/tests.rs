@@ -44,10 +44,12 @@ fn apply(db: &mut Database, txn: &LoggedTxn) {
     db.apply(&txn.0, &txn.1, &mut NoEvents).unwrap();
 }
 
+type Stored = (Option<Vec<u8>>, StatPersisted, Vec<Acl>);
+
 /// Everything that is replicated, in an order of its own.
 #[derive(Debug, PartialEq)]
 struct Contents {
-    nodes: BTreeMap<String, (Option<Vec<u8>>, StatPersisted, Vec<Acl>)>,
+    nodes: BTreeMap<String, Stored>,
     sessions: BTreeMap<SessionId, i32>,
     ephemerals: BTreeMap<SessionId, Vec<String>>,
     last_zxid: Zxid,

@@ -17,6 +17,7 @@ use crate::{
         acl::AclKey,
         capture::{Capture, NodeSink},
     },
+    jute::Limits,
     proto::data::StatPersisted,
     replica::Input,
     storage::{self, SnapshotFile, SnapshotOptions, StorageError},
@@ -169,15 +170,17 @@ pub async fn autopurge(shared: Arc<Shared>) {
 pub fn purge(data_log_dir: &Path, data_dir: &Path, keep: usize) -> Result<(), StorageError> {
     let version_2 = |dir: &Path| dir.join(storage::recovery::VERSION_DIR);
     let zone = jiff::tz::TimeZone::system();
-    let failed =
-        storage::purge(&storage::RealDisk, &version_2(data_dir), &version_2(data_log_dir), keep, |file| {
-            println!(
-                "Removing file: {}\t{}",
-                storage::purge::java_date(file.mtime_ms, &zone),
-                file.path.display()
-            );
-        })?;
-    for (path, e) in failed {
+    let say = |file: &storage::Purged<'_>| {
+        println!(
+            "Removing file: {}\t{}",
+            storage::purge::java_date(file.mtime_ms, &zone),
+            file.path.display()
+        );
+    };
+    // Whether a snapshot is whole must not depend on this command's jute.maxbuffer.
+    let limits = Limits { max_field: i32::MAX as usize, ..Limits::default() }.for_files();
+    let (snap_dir, log_dir) = (version_2(data_dir), version_2(data_log_dir));
+    for (path, e) in storage::purge(&storage::RealDisk, &snap_dir, &log_dir, keep, limits, say)? {
         eprintln!("Failed to remove {}: {e}", path.display());
     }
     Ok(())

@@ -181,7 +181,7 @@ fn an_entry_above_the_limit_is_named_as_such() {
     let (bytes, ends) = small_log(&[30, 5000], 1);
     let disk = CrashDisk::with_dir(DIR);
     disk.put(&Path::new(DIR).join("log.1"), &bytes);
-    let limits = Limits { max_field: 1000 };
+    let limits = Limits { max_field: 1000, ..Limits::default() };
     let mut log = LogReader::open(Arc::new(disk), Path::new(DIR), Zxid(0), limits).expect("open");
     assert!(log.next().expect("the first is small").is_some());
     match log.next() {
