@@ -67,13 +67,17 @@ impl From<anyhow::Error> for StartError {
 /// Opens the data, listens, and serves until the process is told to end.
 pub fn run(config: Config) -> Result<(), StartError> {
     refuse_ensemble(&config)?;
+    if let Some(sid) = config.server_id {
+        logging::set_myid(sid);
+    }
     let clock = Clock::start();
     let (db, recovered) = open_database(&config, clock)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("ferrokeeper")
-        .build()
-        .context("the runtime cannot be started")?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = config.settings.nio_worker_threads.filter(|n| *n > 0) {
+        runtime.worker_threads(workers as usize);
+    }
+    let runtime =
+        runtime.enable_all().thread_name("ferrokeeper").build().context("the runtime cannot be started")?;
     runtime.block_on(serve(config, clock, db, recovered))?;
     Ok(())
 }
