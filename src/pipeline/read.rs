@@ -12,6 +12,7 @@ use crate::{
     db::{
         Database, acl,
         nodes::Node,
+        path,
         watch::{Mode, WatcherType},
     },
     ids::{ConnId, SessionId, Zxid},
@@ -19,8 +20,8 @@ use crate::{
     proto::{
         ErrorCode, OpCode,
         client::{
-            EventType, MultiHeader, PathRequest, ReadRequest, WatchRequest, put_acl_and_stat, put_event,
-            put_frame,
+            EventType, MultiHeader, PathRequest, PathVersionRequest, ReadRequest, WatchRequest,
+            put_acl_and_stat, put_event, put_frame,
         },
         data::{AclId, perms},
         op::xid,
@@ -60,6 +61,7 @@ pub fn is_read(op: OpCode, rules: ReadRules) -> bool {
         | OpCode::SYNC
         | OpCode::PING
         | OpCode::SET_WATCHES
+        | OpCode::CHECK
         | OpCode::CHECK_WATCHES
         | OpCode::REMOVE_WATCHES => true,
         OpCode::MULTI_READ
@@ -72,8 +74,8 @@ pub fn is_read(op: OpCode, rules: ReadRules) -> bool {
     }
 }
 
-/// Ops that take a zxid. `check` is not among them: outside a multi, 3.5.7 writes a txn that nobody can read back
-/// (ZOOKEEPER-2623), later versions refuse it as unknown, and so does this server.
+/// Ops that take a zxid. `check` outside a multi is not among them: 3.5.7 logs a txn for it that nobody can read back
+/// (ZOOKEEPER-2623); here it is a question like any other.
 pub fn is_write(op: OpCode) -> bool {
     matches!(
         op,
@@ -164,6 +166,7 @@ impl<'a> Reader<'a> {
                 let request: PathRequest<'_> = self.decode(body)?;
                 jute::put(out, &request.path);
             }
+            OpCode::CHECK => self.check_version(self.decode(body)?)?,
             OpCode::CHECK_WATCHES | OpCode::REMOVE_WATCHES => self.check_or_remove(op, self.decode(body)?)?,
             OpCode::ADD_WATCH => self.add_watch(self.decode(body)?, out)?,
             OpCode::MULTI_READ => self.multi_read(body, out)?,
@@ -242,6 +245,18 @@ impl<'a> Reader<'a> {
             Err(_) => put_acl_and_stat(out, &acl::masked(list), &stat),
         }
         Ok(())
+    }
+
+    /// With the checks of a multi's `check`, in their order; nothing but the error code is answered.
+    fn check_version(&self, request: PathVersionRequest<'_>) -> Result<(), ErrorCode> {
+        let path = request.path.filter(|p| path::is_valid(p)).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        let node = self.db.find(&path).ok_or(ErrorCode::NO_NODE)?;
+        self.check_acl(node, perms::READ)?;
+        if request.version == -1 || request.version == node.stat.version {
+            Ok(())
+        } else {
+            Err(ErrorCode::BAD_VERSION)
+        }
     }
 
     fn check_or_remove(&self, op: OpCode, request: WatchRequest<'_>) -> Result<(), ErrorCode> {

@@ -285,11 +285,33 @@ fn an_unknown_op_is_refused_in_its_turn() {
     let mut rig = Rig::new();
     rig.open(ONE);
     let create = rig.create(ONE, "/a", 0);
-    let unknown = rig.send(ONE, OpCode(13), &PathVersionRequest { path: Some("/a".into()), version: -1 });
+    let unknown = rig.send(ONE, OpCode(10), &PathVersionRequest { path: Some("/a".into()), version: -1 });
     assert_eq!(rig.heard(ONE), []);
     rig.persist();
     assert_eq!(rig.heard(ONE), [(create, 2, 0), (unknown, -1, ErrorCode::UNIMPLEMENTED.0)]);
-    assert_eq!(rig.db.last_zxid(), Zxid(2), "a check outside a multi is no txn");
+    assert_eq!(rig.db.last_zxid(), Zxid(2));
+}
+
+#[test]
+fn a_check_outside_a_multi_is_answered_and_is_no_txn() {
+    let mut rig = Rig::new();
+    rig.open(ONE);
+    let create = rig.create(ONE, "/a", 0);
+    let check = |rig: &mut Rig, path: &str, version| {
+        rig.send(ONE, OpCode::CHECK, &PathVersionRequest { path: Some(path.into()), version })
+    };
+    let same = check(&mut rig, "/a", 0);
+    let other = check(&mut rig, "/a", 1);
+    let missing = check(&mut rig, "/b", -1);
+    rig.persist();
+    let expected = [
+        (create, 2, 0),
+        (same, 2, 0),
+        (other, 2, ErrorCode::BAD_VERSION.0),
+        (missing, 2, ErrorCode::NO_NODE.0),
+    ];
+    assert_eq!(rig.heard(ONE), expected);
+    assert_eq!(rig.db.last_zxid(), Zxid(2));
 }
 
 #[test]
