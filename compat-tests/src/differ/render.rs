@@ -206,10 +206,13 @@ fn reply_fields(asked: i32, err: i32, d: &mut Dec, out: &mut String, names: &mut
         op::GET_EPHEMERALS => children(d, out)?,
         op::GET_ALL_CHILDREN_NUMBER => write!(out, " number={}", d.int()?)?,
         op::WHO_AM_I => {
+            // 3.9 keeps them in a hash set.
             let n = d.int()?;
-            for _ in 0..n {
-                write!(out, " {}:{}", quoted(d.buffer()?), quoted(d.buffer()?))?;
-            }
+            let ids: Result<Vec<String>> =
+                (0..n).map(|_| Ok(format!("{}:{}", quoted(d.buffer()?), quoted(d.buffer()?)))).collect();
+            let mut ids = ids?;
+            ids.sort();
+            write!(out, " ids=[{}]", ids.join(" "))?;
         }
         op::MULTI | op::MULTI_READ => results(d, out, names)?,
         _ if err == 0 => {}
