@@ -49,7 +49,8 @@ impl AclTable {
             self.add_use(key);
             return key;
         }
-        self.last_key += 1;
+        // A snapshot may have brought any key.
+        self.last_key = self.last_key.wrapping_add(1);
         let key = AclKey(self.last_key);
         self.insert(key, Arc::from(list), 1);
         key
@@ -76,8 +77,15 @@ impl AclTable {
         }
     }
 
-    /// A list read from a snapshot, not in use yet.
+    /// A list read from a snapshot, not in use yet. The last one of a key counts; the open list's key is not to be had, or
+    /// whoever asks for this list later would get the open one.
     pub fn load(&mut self, key: AclKey, list: Vec<Acl>) {
+        if key == OPEN {
+            return;
+        }
+        if let Some(earlier) = self.lists.remove(&key) {
+            self.keys.remove(&earlier.list);
+        }
         self.last_key = self.last_key.max(key.0);
         self.insert(key, list.into(), 0);
     }
@@ -335,5 +343,21 @@ mod tests {
         table.remove_use(first);
         assert!(table.get(first).is_none());
         assert_eq!(table.intern(&a), AclKey(2));
+    }
+
+    /// No Java server writes such tables, but a checksum proves no more than that somebody meant them.
+    #[test]
+    fn a_snapshots_keys_give_nobody_another_list() {
+        let list = |id: &str| vec![Acl::new(perms::READ, "ip", id)];
+        let mut table = AclTable::default();
+        table.load(OPEN, list("1.1.1.1"));
+        table.load(AclKey(1), list("2.2.2.2"));
+        table.load(AclKey(1), list("3.3.3.3"));
+        table.load(AclKey(i64::MAX), list("4.4.4.4"));
+        for id in ["1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4", "5.5.5.5"] {
+            let key = table.intern(&list(id));
+            assert_eq!(table.get(key).map(|l| l.to_vec()), Some(list(id)), "{key:?}");
+        }
+        assert_eq!(table.get(OPEN).map(|l| l.to_vec()), Some(vec![Acl::new(perms::ALL, "world", "anyone")]));
     }
 }

@@ -23,6 +23,16 @@ struct TrieNode {
     children: BTreeMap<String, TrieNode>,
 }
 
+/// Level by level: a client can make a subtree deeper than a stack, one short create after the other.
+impl Drop for TrieNode {
+    fn drop(&mut self) {
+        let mut left: Vec<TrieNode> = std::mem::take(&mut self.children).into_values().collect();
+        while let Some(mut node) = left.pop() {
+            left.extend(std::mem::take(&mut node.children).into_values());
+        }
+    }
+}
+
 impl QuotaTrie {
     pub fn add(&mut self, path: &str) {
         let Some(components) = components(path) else { return };
@@ -155,5 +165,15 @@ mod tests {
             assert_eq!(Usage::parse(bad.as_bytes()), None, "{bad:?}");
         }
         assert_eq!(Usage { count: 1, bytes: 2 }.to_string(), "count=1,bytes=2");
+    }
+
+    /// The test's thread has the 2 MiB of stack that the server's have.
+    #[test]
+    fn a_deep_quota_can_be_dropped() {
+        let mut trie = QuotaTrie::default();
+        trie.add("/a");
+        trie.add(&"/a".repeat(300_000));
+        trie.remove("/a");
+        assert_eq!(trie.longest_prefix("/a/a"), None);
     }
 }
