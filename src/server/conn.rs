@@ -515,7 +515,9 @@ impl Connection {
         let err = match ids {
             Some(ids) => {
                 tracing::info!("auth success {}", java_address(self.conn.peer));
-                self.auth = auth::with(&self.auth, ids);
+                self.auth = auth::with(&self.auth, ids).ok_or_else(|| {
+                    End::Misbehaved(format!("it has more than {} identities", auth::MOST_IDS))
+                })?;
                 ErrorCode::OK
             }
             None => {
