@@ -64,6 +64,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 #[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
 pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut warned = 0;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -75,7 +76,12 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 }
             }
             Err(e) => {
-                tracing::warn!("Error accepting a connection: {e}");
+                // Out of file descriptors this is a hundred times a second.
+                let now = shared.clock.mono();
+                if now - warned >= 1000 {
+                    tracing::warn!("Error accepting a connection: {e}");
+                    warned = now;
+                }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
