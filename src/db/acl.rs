@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Map;
-use crate::{
-    jute::Ustring,
-    proto::{Acl, AclId, ErrorCode, data::WireAcl, data::perms},
-};
+use super::{Map, Set};
+use crate::proto::{Acl, AclId, ErrorCode, data::WireAcl, data::perms};
 
 /// The key of built-in nodes: open to everybody, without an entry in the table.
 pub const OPEN: AclKey = AclKey(-1);
@@ -168,19 +165,24 @@ pub fn fix_up(sent: Option<&[WireAcl<'_>]>, ids: &[AclId]) -> Result<Vec<Acl>, E
 
 /// Java compares each entry with those it kept; a null of the later one, once reached, is an exception.
 fn without_duplicates<'s, 'a>(sent: &'s [WireAcl<'a>]) -> Result<Vec<&'s WireAcl<'a>>, ErrorCode> {
-    let mut kept: Vec<&WireAcl<'_>> = Vec::with_capacity(sent.len().min(16));
-    'sent: for acl in sent {
-        for earlier in kept.iter().filter(|earlier| earlier.perms == acl.perms) {
-            let scheme: &Ustring<'_> = acl.scheme.as_ref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
-            if earlier.scheme.as_ref() != Some(scheme) {
-                continue;
-            }
-            let id = acl.id.as_ref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
-            if earlier.id.as_ref() == Some(id) {
-                continue 'sent;
-            }
+    // By hash: a frame has room for eighty thousand entries, and Java's comparisons would keep every client waiting.
+    let mut perms = Set::default();
+    let mut schemes = Set::default();
+    let mut whole = Set::default();
+    let mut kept = Vec::with_capacity(sent.len().min(16));
+    for acl in sent {
+        let (scheme, id) = (acl.scheme.as_deref(), acl.id.as_deref());
+        let is_compared = !perms.insert(acl.perms);
+        if is_compared && scheme.is_none() {
+            return Err(ErrorCode::MARSHALLING_ERROR);
         }
-        kept.push(acl);
+        let has_namesake = !schemes.insert((acl.perms, scheme));
+        if has_namesake && id.is_none() {
+            return Err(ErrorCode::MARSHALLING_ERROR);
+        }
+        if whole.insert((acl.perms, scheme, id)) {
+            kept.push(acl);
+        }
     }
     Ok(kept)
 }
@@ -246,6 +248,7 @@ fn v4(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jute::Ustring;
 
     fn wire<'a>(perms: i32, scheme: Option<&'a str>, id: Option<&'a str>) -> WireAcl<'a> {
         WireAcl { perms, scheme: scheme.map(Ustring::from), id: id.map(Ustring::from) }

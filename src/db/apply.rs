@@ -1,9 +1,9 @@
 //! Applying a txn: what each type does to the tree, and what the server that owns the request will answer.
 
 use super::{
-    Database,
+    Database, Set,
     capture::Capture,
-    nodes::{Node, NodeId},
+    nodes::{Node, NodeId, ROOT},
     owner, path,
     quota::{self, Usage},
     watch::EventSink,
@@ -154,7 +154,7 @@ impl Database {
                 Err(err) => Outcome::err(err),
             },
             Txn::SetData(t) => self.set_data(context, &t.path, t.data.map(|d| &**d), t.version, events),
-            Txn::SetAcl(t) => self.set_acl(&t.path, &t.acl, t.version),
+            Txn::SetAcl(t) => self.set_acl(context, &t.path, &t.acl, t.version),
             Txn::Check(_) => Outcome::ok(Effect::None),
             Txn::CreateSession(t) => {
                 self.sessions.insert(context.session, t.timeout_ms);
@@ -234,7 +234,7 @@ impl Database {
         {
             node.stat.pzxid = zxid;
         }
-        let id = self.nodes.find(path).filter(|id| *id != super::nodes::ROOT).ok_or(ErrorCode::NO_NODE)?;
+        let id = self.find_of_this_life(path, zxid).filter(|id| *id != ROOT).ok_or(ErrorCode::NO_NODE)?;
         self.remove_descendants(id);
         let bytes = self.remove_node(parent, id).ok_or(ErrorCode::NO_NODE)?;
 
@@ -242,6 +242,13 @@ impl Database {
         self.charge(path, -1, -bytes);
         self.watches.get_mut().deleted(path, parent_path, events);
         Ok(())
+    }
+
+    /// The node, unless it was created after `zxid`: over a fuzzy snapshot, a txn of its path's earlier life must not touch
+    /// the later one, which may not be created again (ZOOKEEPER-3145).
+    fn find_of_this_life(&self, path: &str, zxid: Zxid) -> Option<NodeId> {
+        let id = self.nodes.find(path)?;
+        self.nodes.slot(id).is_some_and(|node| node.stat.czxid <= zxid).then_some(id)
     }
 
     /// A node that is deleted has no children, except over a fuzzy snapshot: then they are of its next life, and the log
@@ -280,7 +287,9 @@ impl Database {
         version: i32,
         events: &mut dyn EventSink,
     ) -> Outcome<'t> {
-        let Some(id) = self.nodes.find(path) else { return Outcome::err(ErrorCode::NO_NODE) };
+        let Some(id) = self.find_of_this_life(path, context.zxid) else {
+            return Outcome::err(ErrorCode::NO_NODE);
+        };
         self.save_for_capture(id);
         let old_len = self.nodes.set_data(id, data);
         let Some(node) = self.nodes.slot_mut(id) else { return Outcome::err(ErrorCode::NO_NODE) };
@@ -292,8 +301,10 @@ impl Database {
         self.changed(id)
     }
 
-    fn set_acl<'t>(&mut self, path: &str, acl: &[Acl], version: i32) -> Outcome<'t> {
-        let Some(id) = self.nodes.find(path) else { return Outcome::err(ErrorCode::NO_NODE) };
+    fn set_acl<'t>(&mut self, context: Context, path: &str, acl: &[Acl], version: i32) -> Outcome<'t> {
+        let Some(id) = self.find_of_this_life(path, context.zxid) else {
+            return Outcome::err(ErrorCode::NO_NODE);
+        };
         self.save_for_capture(id);
         let key = self.acls.intern(acl);
         let Some(node) = self.nodes.slot_mut(id) else { return Outcome::err(ErrorCode::NO_NODE) };
@@ -311,12 +322,17 @@ impl Database {
     }
 
     fn delete_ephemerals(&mut self, session: SessionId, zxid: Zxid, events: &mut dyn EventSink) {
-        let Some(ids) = self.ephemerals.remove(&session.0) else { return };
+        let Some(mut ids) = self.ephemerals.remove(&session.0) else { return };
+        let later: Set<NodeId> =
+            ids.extract_if(|id| self.nodes.slot(*id).is_some_and(|node| node.stat.czxid > zxid)).collect();
         let paths: Vec<String> = self.paths(&ids).map(str::to_owned).collect();
         for path in paths {
             if let Err(err) = self.delete(&path, zxid, events) {
                 tracing::warn!(%session, path, ?err, "an ephemeral of a closed session cannot be removed");
             }
+        }
+        if !later.is_empty() {
+            self.ephemerals.insert(session.0, later);
         }
     }
 

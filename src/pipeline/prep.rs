@@ -94,13 +94,25 @@ impl Prep<'_> {
             return self.multi(request, header);
         }
         match self.write(request, zxid) {
-            Ok(txn) => self.logged(header, &txn),
-            Err(err) => self.failed(header, err),
+            Ok(txn) => txn::encode(&header, &txn, self.arena),
+            Err(err) => return self.failed(header, err),
         }
+        self.readable(header)
     }
 
     fn limits(&self) -> Limits {
         self.db.options().limits
+    }
+
+    /// What has been encoded, unless nobody could read such a txn back (ZOOKEEPER-2101): `auth` in an ACL may stand for
+    /// more than the request had bytes.
+    fn readable(&mut self, header: TxnHeader) -> Prepared {
+        if self.arena.len() > self.limits().max_field {
+            self.projection.roll_back(header.zxid);
+            self.arena.clear();
+            return self.failed(header, ErrorCode::MARSHALLING_ERROR);
+        }
+        Prepared::Txn { zxid: header.zxid, bytes: self.arena.split().freeze() }
     }
 
     fn logged(&mut self, header: TxnHeader, txn: &Txn<'_>) -> Prepared {
@@ -380,13 +392,7 @@ impl Prep<'_> {
                 }
             }
         }
-        if self.arena.len() > self.limits().max_field {
-            // Nobody could read such a txn back (ZOOKEEPER-2101).
-            self.projection.roll_back(header.zxid);
-            self.arena.clear();
-            return self.failed(header, ErrorCode::MARSHALLING_ERROR);
-        }
-        Prepared::Txn { zxid: header.zxid, bytes: self.arena.split().freeze() }
+        self.readable(header)
     }
 
     fn multi_op<'a>(

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
-    db::{Database, Map, nodes::Node},
+    db::{Database, Map, Set, nodes::Node},
     ids::{SessionId, Zxid},
     proto::Acl,
 };
@@ -97,13 +97,21 @@ impl Projection {
 
     /// Takes back what a multi that failed had put in (`rollbackPendingChanges`).
     pub fn roll_back(&mut self, zxid: Zxid) {
+        let mut changed = Set::default();
         while let Some((_, pending)) = self.queue.back()
             && pending.zxid == zxid
         {
             let Some((path, _)) = self.queue.pop_back() else { return };
-            match self.queue.iter().rev().find(|(earlier, _)| *earlier == path) {
-                Some((_, earlier)) => drop(self.latest.insert(path, earlier.clone())),
-                None => drop(self.latest.remove(&path)),
+            self.latest.remove(&path);
+            changed.insert(path);
+        }
+        // Once for all of them: a multi may have changed thirty thousand.
+        for (path, earlier) in self.queue.iter().rev() {
+            if changed.is_empty() {
+                return;
+            }
+            if changed.remove(path) {
+                self.latest.insert(path.clone(), earlier.clone());
             }
         }
     }

@@ -55,15 +55,17 @@ pub fn digest_id(credential: &str) -> String {
     format!("{user}:{hash}")
 }
 
-/// The list with what is new in it, in order.
-pub fn with(known: &Arc<[AclId]>, ids: Vec<AclId>) -> Arc<[AclId]> {
-    let mut all: Vec<AclId> = known.to_vec();
-    for id in ids {
-        if !all.contains(&id) {
-            all.push(id);
-        }
+/// What one connection may collect; Java has no limit, and every permission check walks the whole list.
+pub const MOST_IDS: usize = 1000;
+
+/// The list with what is new in it, in order; `None` where that would be more than [`MOST_IDS`].
+pub fn with(known: &Arc<[AclId]>, ids: Vec<AclId>) -> Option<Arc<[AclId]>> {
+    let new: Vec<AclId> = ids.into_iter().filter(|id| !known.contains(id)).collect();
+    match known.len() + new.len() {
+        _ if new.is_empty() => Some(known.clone()),
+        n if n > MOST_IDS => None,
+        _ => Some(known.iter().cloned().chain(new).collect()),
     }
-    all.into()
 }
 
 /// `InetAddress.getHostAddress()`.

@@ -42,8 +42,12 @@ use crate::{
 
 /// Unsent replies up to which more requests are read.
 const UNSENT_LIMIT: usize = 1 << 20;
-/// Reads that may wait in the core behind a write: their replies can be large, and nobody knows how large before.
-const READS_IN_CORE: u32 = 32;
+/// Reads that may wait in the core behind a write: their replies can be large, and nobody knows how large before. As many more
+/// as have lately been small, see `Outbox::small_reads`.
+const READS_IN_CORE: u32 = 4;
+/// Bytes of requests handed to the core since it last held none: the limit on their number alone would let one client put
+/// a thousand frames of a megabyte each into memory.
+const BYTES_IN_CORE: usize = 16 << 20;
 /// What a worker reads at once.
 const SCRATCH: usize = 64 * 1024;
 /// A buffer that a burst has made larger than this is given back when it is empty.
@@ -90,6 +94,8 @@ pub struct Connection {
     paused: bool,
     unsent: BytesMut,
     auth: Arc<[AclId]>,
+    /// How many more reads the core may be given.
+    reads_left: u32,
     /// Requests of this turn for the core.
     to_core: Vec<Request>,
     /// A message the core's inbox had no room for, and what waits for the room.
@@ -108,6 +114,7 @@ impl Connection {
             paused: false,
             unsent: BytesMut::new(),
             auth,
+            reads_left: 0,
             to_core: Vec::new(),
             stalled: None,
         }
@@ -173,8 +180,10 @@ impl Connection {
         }
         match close {
             None | Some(CloseCause::Ended) => None,
+            // Whoever is silent and does not read either would keep what is unsent, and its place, for ever.
+            Some(CloseCause::Idle) => Some(End::Done),
             Some(CloseCause::NotReading) => {
-                Some(End::Misbehaved("does not read its watch events; giving them up".to_owned()))
+                Some(End::Misbehaved("it does not read what it is sent; giving that up".to_owned()))
             }
             Some(cause) => {
                 tracing::debug!(peer = %self.conn.peer, ?cause, "closing a client's connection");
@@ -184,14 +193,17 @@ impl Connection {
         }
     }
 
-    fn wants_to_read(&self) -> bool {
+    fn wants_to_read(&mut self) -> bool {
         let wants = match self.phase {
             Phase::Connecting | Phase::Closing => false,
             Phase::Fresh => true,
             Phase::Active { .. } => {
-                let outbox = self.conn.outbox.lock();
+                let mut outbox = self.conn.outbox.lock();
+                outbox.unsent = self.unsent.len();
+                self.reads_left = (READS_IN_CORE + outbox.small_reads).saturating_sub(outbox.reads);
                 self.unsent.len() < UNSENT_LIMIT
-                    && outbox.reads < READS_IN_CORE
+                    && self.reads_left > 0
+                    && outbox.bytes < BYTES_IN_CORE
                     && !(outbox.in_flight > 0 && self.shared.is_busy())
             }
         };
@@ -204,7 +216,10 @@ impl Connection {
             match Pin::new(&mut self.stream).poll_write(cx, &self.unsent) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(n)) => self.unsent.advance(n),
+                Poll::Ready(Ok(n)) => {
+                    self.took_some();
+                    self.unsent.advance(n);
+                }
                 Poll::Ready(Err(e)) => return Err(e),
             }
         }
@@ -214,6 +229,18 @@ impl Connection {
             self.unsent.clear();
         }
         Ok(())
+    }
+
+    /// A client that is slow to take a long reply is alive, although its pings are not read meanwhile.
+    fn took_some(&self) {
+        if self.unsent.len() < UNSENT_LIMIT && !matches!(self.phase, Phase::Closing) {
+            return;
+        }
+        let now = self.shared.clock.mono();
+        self.conn.last_heard.store(now, Relaxed);
+        if let Phase::Active { lease, timeout_ms, .. } = &self.phase {
+            lease.touch(now, *timeout_ms);
+        }
     }
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -293,7 +320,7 @@ impl Connection {
         let mut db = None;
         let mut idle = true;
         let mut failed = None;
-        let mut reads = 0;
+        let mut reads_left = self.reads_left;
         let (mut used, mut answered, mut received) = (0, None::<(i32, OpCode)>, 0u64);
         let (mut answers, mut frames) = (0u64, 0u64);
         while let Some(frame) = next_frame(&bytes[used..], limit) {
@@ -311,11 +338,10 @@ impl Connection {
                 let mut outbox = self.conn.outbox.lock();
                 take_buf(&mut self.unsent, &mut outbox.buf);
                 idle = outbox.in_flight == 0;
-                reads = outbox.reads;
                 drop(outbox);
                 db = idle.then_some(guard);
             }
-            if self.unsent.len() > UNSENT_LIMIT || (is_read && !idle && reads >= READS_IN_CORE) {
+            if self.unsent.len() > UNSENT_LIMIT || (is_read && !idle && reads_left == 0) {
                 self.paused = true;
                 break;
             }
@@ -337,7 +363,7 @@ impl Connection {
                     }
                     _ => {
                         idle = false;
-                        reads += u32::from(is_read);
+                        reads_left = reads_left.saturating_sub(u32::from(is_read));
                         self.queue(session, xid, op, body, now);
                     }
                 },
@@ -394,6 +420,7 @@ impl Connection {
                 return Ok(());
             }
             outbox.in_flight += requests.len() as u32;
+            outbox.bytes += requests.iter().map(|r| r.body.len()).sum::<usize>();
             outbox.reads +=
                 requests.iter().filter(|r| read::is_read(r.op, self.shared.read_rules)).count() as u32;
             self.shared.in_process.fetch_add(requests.len(), Relaxed);
@@ -515,7 +542,9 @@ impl Connection {
         let err = match ids {
             Some(ids) => {
                 tracing::info!("auth success {}", java_address(self.conn.peer));
-                self.auth = auth::with(&self.auth, ids);
+                self.auth = auth::with(&self.auth, ids).ok_or_else(|| {
+                    End::Misbehaved(format!("it has more than {} identities", auth::MOST_IDS))
+                })?;
                 ErrorCode::OK
             }
             None => {

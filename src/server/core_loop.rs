@@ -155,8 +155,11 @@ impl Core {
             let mut outbox = conn.outbox.lock();
             outbox.buf.extend_from_slice(bytes);
             outbox.in_flight -= 1;
+            if outbox.in_flight == 0 {
+                outbox.bytes = 0;
+            }
             if read::is_read(done.op, self.shared.read_rules) {
-                outbox.reads -= 1;
+                outbox.note_read(bytes.len());
             }
         }
         self.shared.in_process.fetch_sub(1, Relaxed);
@@ -171,8 +174,8 @@ impl Core {
         let Some(conn) = self.conns.get(&conn) else { return };
         {
             let mut outbox = conn.outbox.lock();
-            if outbox.buf.len() > OUTBOX_LIMIT {
-                outbox.close.get_or_insert(CloseCause::NotReading);
+            if outbox.buf.len() + outbox.unsent > OUTBOX_LIMIT {
+                outbox.close = Some(CloseCause::NotReading);
             } else {
                 outbox.buf.extend_from_slice(bytes);
             }

@@ -64,6 +64,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 #[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
 pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut warned = 0;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -75,7 +76,12 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 }
             }
             Err(e) => {
-                tracing::warn!("Error accepting a connection: {e}");
+                // Out of file descriptors this is a hundred times a second.
+                let now = shared.clock.mono();
+                if now - warned >= 1000 {
+                    tracing::warn!("Error accepting a connection: {e}");
+                    warned = now;
+                }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
@@ -101,6 +107,12 @@ fn admit(stream: &TcpStream, peer: SocketAddr, shared: &Shared) -> Option<Arc<Co
     admitted
 }
 
+/// Bytes that all connections together may keep for clients before those that do not read are cut off.
+const HELD_LIMIT: usize = 256 << 20;
+/// Who is one of those: this much is ready for it, and it has taken nothing for so long.
+const NOT_READING: usize = 512 << 10;
+const NOT_READING_MS: Millis = 1000;
+
 /// When silence ends a connection: its timeout after it was last heard, rounded up to the sweep's interval.
 pub fn idle_deadline(conn: &ConnShared, shared: &Shared) -> Millis {
     let interval = shared.config.settings.sessionless_cnxn_timeout_ms.max(1);
@@ -108,20 +120,35 @@ pub fn idle_deadline(conn: &ConnShared, shared: &Shared) -> Millis {
     (due / interval + 1) * interval
 }
 
-/// NIO closes what has been silent for its timeout; Netty never does (B§1.8).
+/// NIO closes what has been silent for its timeout; Netty never does (B§1.8), unless the server has closed it already and
+/// the client does not read the rest.
 pub async fn sweep_idle(shared: Arc<Shared>) {
-    if shared.config.settings.connection_factory == ConnectionFactory::Netty {
-        return;
-    }
+    let closes_silent = shared.config.settings.connection_factory == ConnectionFactory::Nio;
     let pause =
         Duration::from_millis(shared.config.settings.sessionless_cnxn_timeout_ms.clamp(10, 1000) as u64);
     loop {
         tokio::time::sleep(pause).await;
         let now = shared.clock.mono();
+        let (mut held, mut not_reading) = (0, Vec::new());
         for conn in shared.conns.all() {
-            if now >= idle_deadline(&conn, &shared) {
+            let silent = now >= idle_deadline(&conn, &shared);
+            if silent && (closes_silent || conn.outbox.lock().close.is_some()) {
                 tracing::info!("Closing idle connection of client {}", java_address(conn.peer));
                 conn.close(CloseCause::Idle);
+            }
+            let unread = conn.unread();
+            held += unread;
+            if unread > NOT_READING && now - conn.last_heard.load(Relaxed) > NOT_READING_MS {
+                not_reading.push(conn);
+            }
+        }
+        if held > HELD_LIMIT {
+            for conn in not_reading {
+                tracing::warn!(
+                    "Closing the connection of client {}: {held} bytes wait for clients that do not read",
+                    java_address(conn.peer)
+                );
+                conn.close(CloseCause::NotReading);
             }
         }
     }

@@ -266,6 +266,8 @@ fn log_panics() {
         tracing::error!("{panic}");
         flush();
         print(panic);
+        // A debug build would unwind, and go on without the task or thread that panicked.
+        std::process::abort();
     }));
 }
 

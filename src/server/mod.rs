@@ -70,6 +70,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     if let Some(sid) = config.server_id {
         logging::set_myid(sid);
     }
+    raise_file_limit();
     let clock = Clock::start();
     let (db, recovered) = open_database(&config, clock)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -80,6 +81,16 @@ pub fn run(config: Config) -> Result<(), StartError> {
         runtime.enable_all().thread_name("ferrokeeper").build().context("the runtime cannot be started")?;
     runtime.block_on(serve(config, clock, db, recovered))?;
     Ok(())
+}
+
+/// Every client is a file descriptor. A JVM raises the soft limit by itself (`-XX:+MaxFDLimit`), so nobody who ran Java here
+/// has had to.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("the limit on open files stays at {:?}: {e}", limit.current);
+    }
 }
 
 /// A member of an ensemble that served its clients alone would split it.

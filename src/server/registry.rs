@@ -30,10 +30,26 @@ pub struct Outbox {
     pub in_flight: u32,
     /// How many of those are reads.
     pub reads: u32,
+    /// How many reads in a row the core has answered in few bytes, up to [`Outbox::SMALL_READS`].
+    pub small_reads: u32,
+    /// Bytes of requests handed to the core since `in_flight` was last zero.
+    pub bytes: usize,
+    /// What the task has taken from `buf` and could not send yet.
+    pub unsent: usize,
     pub session: Option<SessionReply>,
     pub close: Option<CloseCause>,
     /// The task, when it sleeps.
     pub waker: Option<Waker>,
+}
+
+impl Outbox {
+    pub const SMALL_READS: u32 = 28;
+
+    /// A read has been answered with `bytes`.
+    pub fn note_read(&mut self, bytes: usize) {
+        self.reads -= 1;
+        self.small_reads = if bytes > 32 << 10 { 0 } else { (self.small_reads + 1).min(Self::SMALL_READS) };
+    }
 }
 
 #[derive(Debug)]
@@ -46,6 +62,7 @@ pub enum SessionReply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseCause {
     Core(CloseReason),
+    /// Silent for too long: what it has not read is given up as well.
     Idle,
     /// Events pile up and the client reads none of them.
     NotReading,
@@ -137,11 +154,20 @@ impl ConnShared {
         Zxid(self.stats.last_zxid.load(Relaxed))
     }
 
-    /// Asks the task to end, after what is in the outbox is out.
+    /// Bytes that wait for the client to read.
+    pub fn unread(&self) -> usize {
+        let outbox = self.outbox.lock();
+        outbox.buf.len() + outbox.unsent
+    }
+
+    /// Asks the task to end: after what is in the outbox is out, or at once, where the client is not there to read it.
     pub fn close(&self, cause: CloseCause) {
         let waker = {
             let mut outbox = self.outbox.lock();
-            outbox.close.get_or_insert(cause);
+            match cause {
+                CloseCause::Idle | CloseCause::NotReading => outbox.close = Some(cause),
+                _ => drop(outbox.close.get_or_insert(cause)),
+            }
             outbox.waker.take()
         };
         if let Some(waker) = waker {
