@@ -1,0 +1,67 @@
+//! Three files, each behind its length: zoo.cfg, myid, and whatever other file zoo.cfg leads to.
+//!
+//! What is refused is refused in one line; what is accepted keeps the rules between keys, and its ensemble's text says the same.
+
+use std::{io, net::IpAddr, path::Path};
+
+use ferrokeeper::config::{Config, Defines, Ensemble, outside::Outside};
+
+use super::next_piece;
+
+pub fn run(data: &[u8]) {
+    let mut rest = data;
+    let mut file = || next_piece(&mut rest);
+    let files = Files { zoo_cfg: file().unwrap_or(data), myid: file(), other: file() };
+    match Config::load_from(&files, Path::new("/c/zoo.cfg"), &Defines::default()) {
+        Err(e) => {
+            let text = e.to_string();
+            assert!(text.starts_with("Error processing ") && !text.contains('\n'), "{text:?}");
+            assert_ne!(e.exit_code, 0);
+        }
+        Ok(config) => check(&config),
+    }
+    if let Ok(text) = std::str::from_utf8(data)
+        && let Ok(ensemble) = Ensemble::parse(text)
+    {
+        says_the_same(&ensemble);
+    }
+}
+
+fn check(config: &Config) {
+    assert_ne!(config.tick_time_ms, 0);
+    assert!(config.min_session_timeout_ms <= config.max_session_timeout_ms);
+    assert!(config.autopurge_snap_retain_count >= 3);
+    assert!(!config.data_dir.as_os_str().is_empty());
+    if config.is_distributed() {
+        assert!(config.init_limit > 0 && config.sync_limit > 0);
+        assert!(config.server_id.is_some_and(|sid| config.ensemble.servers.contains_key(&sid)));
+    }
+    says_the_same(&config.ensemble);
+}
+
+fn says_the_same(ensemble: &Ensemble) {
+    for text in [ensemble.to_string(), ensemble.file_text(true)] {
+        assert_eq!(Ensemble::parse(&text).as_ref(), Ok(ensemble), "{text}");
+    }
+}
+
+struct Files<'a> {
+    zoo_cfg: &'a [u8],
+    myid: Option<&'a [u8]>,
+    other: Option<&'a [u8]>,
+}
+
+impl Outside for Files<'_> {
+    fn read(&self, file: &Path) -> io::Result<Vec<u8>> {
+        let bytes = match file.file_name().and_then(|name| name.to_str()) {
+            Some("zoo.cfg") => Some(self.zoo_cfg),
+            Some("myid") => self.myid,
+            _ => self.other,
+        };
+        bytes.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn resolve(&self, host: &str) -> io::Result<IpAddr> {
+        host.parse().map_err(|_| io::Error::other("unknown host"))
+    }
+}
