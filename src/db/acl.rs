@@ -240,6 +240,7 @@ fn v4(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jute::Ustring;
 
     fn wire<'a>(perms: i32, scheme: Option<&'a str>, id: Option<&'a str>) -> WireAcl<'a> {
         WireAcl { perms, scheme: scheme.map(Ustring::from), id: id.map(Ustring::from) }
