@@ -417,6 +417,26 @@ fn a_damaged_snapshot_gives_way_to_an_older_one_and_the_logs() {
     assert_eq!(contents(&dir), before);
 }
 
+/// Falling back to an older state would be a silent loss: Java does it.
+#[test]
+fn a_damaged_snapshot_whose_logs_are_gone_is_refused() {
+    let mut server = killed_after_twenty_creates();
+    let dir = server.data_dir();
+    server.restart().unwrap();
+    server.wait_serving(PATIENCE).unwrap();
+    eventually("the second snapshot is there", || files(&dir, "snapshot.").len() == 2);
+    server.kill9().unwrap();
+    let newest = files(&dir, "snapshot.").pop().unwrap();
+    let size = read_data(&newest).len();
+    overwrite(&newest, size / 2, |byte| byte ^ 1);
+    for log in files(&dir, "log.") {
+        fs::remove_file(log).unwrap();
+    }
+    let before = contents(&dir);
+    refuses(on(&dir), 1, &[&format!("{} is damaged", newest.display())]);
+    assert_eq!(contents(&dir), before);
+}
+
 #[test]
 fn logs_without_any_snapshot_are_refused() {
     let server = killed_after_twenty_creates();
