@@ -180,7 +180,26 @@ fn replay<S: Replay>(
         to.last_zxid = zxid;
         to.replayed += 1;
     }
+    if fell_back {
+        reaches_newest(&**disk, to)?;
+    }
     repair(&**disk, &to.log_dir, log.torn(), &mut to.warnings)
+}
+
+/// A damaged snapshot is made up for only by logs that lead as far; without them its txns would silently be gone.
+fn reaches_newest<S>(disk: &dyn Disk, recovered: &Recovered<S>) -> Result<(), StorageError> {
+    let dir = &recovered.snap_dir;
+    match snapshot::files(disk, dir).doing("list", dir)?.pop() {
+        Some((newest, path)) if newest > recovered.last_zxid => Err(StorageError::BadSnapshots {
+            dir: dir.clone(),
+            tried: format!(
+                "{} is damaged, and what older snapshots and the logs hold ends at {}",
+                path.display(),
+                recovered.last_zxid
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Within an epoch every zxid is logged; a new epoch begins at 1.
