@@ -94,7 +94,8 @@ impl Setup {
         ];
         // Reaping of containers and TTL nodes takes zxids at times of its own.
         let mut flags = text(&["-Dzookeeper.forceSync=no", "-Dznode.container.checkIntervalMs=2000000000"]);
-        flags.push("-Dferrokeeper.java.log.level=ERROR".to_string());
+        // The quick compiler alone: these servers live for seconds.
+        flags.extend(text(&["-Dferrokeeper.java.log.level=ERROR", "-XX:TieredStopAtLevel=1"]));
         match profile.name {
             "extended" => {
                 lines.extend(text(&[

@@ -85,7 +85,6 @@ pub const BAD: &[&[u8]] = &[
     b"/a/\xc0\x80",
     b"/a/\xe2\x82",
     b"/a/\xf0\x9f\x98",
-    b"/a\nb",
     b"/zookeeper/",
     b"/zookeeper/quota/",
     b"/zookeeper/config/",
