@@ -133,7 +133,7 @@ impl Shown {
         for line in text.lines() {
             let line = line.replace(server, "SERVER").replace("(CONNECTING)", "(CONNECTED)");
             let (name, _) = line.split_once(" = ").unwrap_or((&line, ""));
-            match name.trim_start_matches(|c| c == '[') {
+            match name {
                 _ if line.starts_with("WatchedEvent ") => events.push(line),
                 "WATCHER::" | "" | "Welcome to ZooKeeper!" | "JLine support is enabled" => {}
                 "ctime" | "mtime" if !line.contains("1970") => lines.push(format!("{name} = TIME")),
