@@ -110,9 +110,14 @@ impl SessionTracker {
     }
 
     pub fn next_id(&mut self) -> SessionId {
-        let id = SessionId(self.next_id);
-        self.next_id = self.next_id.wrapping_add(1);
-        id
+        // A clock that was set back over a restart must not give a living session to somebody else.
+        loop {
+            let id = SessionId(self.next_id);
+            self.next_id = self.next_id.wrapping_add(1);
+            if id != SessionId::NONE && !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
     }
 
     /// Tracks a session, or renews it where it is known.
@@ -273,7 +278,8 @@ mod tests {
     fn ids_carry_the_server_and_the_clock() {
         let mut tracker = SessionTracker::new(Sid(1), 2000, 0x12_3456_789a);
         assert_eq!(tracker.next_id(), SessionId(0x0112_3456_789a_0000));
-        assert_eq!(tracker.next_id(), SessionId(0x0112_3456_789a_0001));
+        tracker.add(SessionId(0x0112_3456_789a_0001), 4000, 0);
+        assert_eq!(tracker.next_id(), SessionId(0x0112_3456_789a_0002), "the next one lives already");
     }
 
     #[test]

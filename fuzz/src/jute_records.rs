@@ -7,8 +7,8 @@ use ferrokeeper::{
         Acl, Stat,
         client::{
             AuthPacket, ConnectRequest, ConnectResponse, CreateRequest, CreateTtlRequest, MultiHeader,
-            PathRequest, PathVersionRequest, PersistentWatches, ReadRequest, ReconfigRequest, ReplyHeader,
-            RequestHeader, SetAclRequest, SetDataRequest, SetWatches, WatchRequest,
+            PathRequest, PathVersionRequest, ReadRequest, ReconfigRequest, ReplyHeader, RequestHeader,
+            SetAclRequest, SetDataRequest, WatchRequest,
         },
         data::{StatPersisted, WireAcl},
         txn::{
@@ -49,8 +49,8 @@ fn every_record(data: &[u8], limits: Limits) {
     round_trips!(data, limits:
         Acl, Stat, StatPersisted, WireAcl<'_>, Vec<WireAcl<'_>>, Option<Vec<Option<Ustring<'_>>>>,
         ConnectRequest<'_>, ConnectResponse<'_>, RequestHeader, ReplyHeader, MultiHeader, AuthPacket<'_>,
+        ReadRequest<'_>, PathRequest<'_>, WatchRequest<'_>, ReconfigRequest<'_>,
         CreateRequest<'_>, CreateTtlRequest<'_>, PathVersionRequest<'_>, SetDataRequest<'_>, SetAclRequest<'_>,
-        ReadRequest<'_>, PathRequest<'_>, WatchRequest<'_>, ReconfigRequest<'_>, SetWatches<'_>, PersistentWatches<'_>,
         TxnHeader, CreateTxn<'_>, CreateContainerTxn<'_>, CreateTtlTxn<'_>, DeleteTxn<'_>, SetDataTxn<'_>,
         SetAclTxn<'_>, CheckVersionTxn<'_>, CreateSessionTxn, ErrorTxn, SubTxn<'_>, MultiTxn<'_>,
     );

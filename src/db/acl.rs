@@ -138,14 +138,21 @@ fn matches(id: &AclId, expression: &AclId) -> bool {
 /// The list a txn carries for the list a client sent: duplicates dropped, `auth` expanded, ids checked
 /// (`PrepRequestProcessor.fixupACL`). The errors' order is Java's, including the NullPointerExceptions that a client
 /// sees as MarshallingError.
-pub fn fix_up(sent: Option<&[WireAcl<'_>]>, ids: &[AclId]) -> Result<Vec<Acl>, ErrorCode> {
+pub fn fix_up(sent: Option<&[WireAcl<'_>]>, ids: &[AclId], most_bytes: usize) -> Result<Vec<Acl>, ErrorCode> {
     let mut fixed = Vec::new();
+    let mut bytes = 0;
     for acl in without_duplicates(sent.ok_or(ErrorCode::MARSHALLING_ERROR)?)? {
         let scheme = acl.scheme.as_deref().ok_or(ErrorCode::INVALID_ACL)?;
         if scheme == "auth" {
             let before = fixed.len();
-            let authenticated = ids.iter().filter(|id| id.scheme == "digest");
-            fixed.extend(authenticated.map(|id| Acl { perms: acl.perms, id: id.clone() }));
+            for id in ids.iter().filter(|id| id.scheme == "digest") {
+                // Entries times identities: such a list is refused before it is made, since no txn could hold it.
+                bytes += id.scheme.len() + id.id.len() + 12;
+                if bytes > most_bytes {
+                    return Err(ErrorCode::MARSHALLING_ERROR);
+                }
+                fixed.push(Acl { perms: acl.perms, id: id.clone() });
+            }
             if fixed.len() == before {
                 return Err(ErrorCode::INVALID_ACL);
             }
@@ -288,14 +295,21 @@ mod tests {
         ];
         let ids = [AclId::new("ip", "127.0.0.1"), digest("u:1"), digest("v:2")];
         for (sent, expected) in cases {
-            assert_eq!(fix_up(sent.as_deref(), &ids).map(|l| l.len()), expected, "{sent:?}");
+            assert_eq!(fix_up(sent.as_deref(), &ids, 1000).map(|l| l.len()), expected, "{sent:?}");
         }
     }
 
     #[test]
     fn auth_needs_an_authenticated_scheme() {
         let sent = [wire(31, Some("auth"), Some(""))];
-        assert_eq!(fix_up(Some(&sent), &[AclId::new("ip", "127.0.0.1")]), Err(ErrorCode::INVALID_ACL));
+        assert_eq!(fix_up(Some(&sent), &[AclId::new("ip", "127.0.0.1")], 1000), Err(ErrorCode::INVALID_ACL));
+    }
+
+    #[test]
+    fn an_expansion_that_no_txn_could_hold_is_refused_before_it_is_made() {
+        let sent: Vec<WireAcl<'_>> = (0..1000).map(|perms| wire(perms, Some("auth"), None)).collect();
+        let ids: Vec<AclId> = (0..1000).map(|n| digest(&format!("user{n}:hash"))).collect();
+        assert_eq!(fix_up(Some(&sent), &ids, 1 << 20), Err(ErrorCode::MARSHALLING_ERROR));
     }
 
     #[test]

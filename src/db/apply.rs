@@ -2,7 +2,6 @@
 
 use super::{
     Database, Set,
-    capture::Capture,
     nodes::{Node, NodeId, ROOT},
     owner, path,
     quota::{self, Usage},
@@ -382,14 +381,14 @@ impl Database {
         usage.bytes = usage.bytes.wrapping_add(bytes);
         self.save_for_capture(id);
         self.nodes.set_data(id, Some(usage.to_string().as_bytes()));
-        self.warn_if_exceeded(prefix, usage);
+        self.warn_if_exceeded(prefix, usage, count != 0);
     }
 
-    fn warn_if_exceeded(&self, prefix: &str, usage: Usage) {
+    fn warn_if_exceeded(&self, prefix: &str, usage: Usage, count_changed: bool) {
         let limit =
             self.nodes.get(&quota::limit_path(prefix)).and_then(|n| n.data.as_deref()).and_then(Usage::parse);
         let Some(limit) = limit else { return };
-        if limit.count > -1 && limit.count < usage.count {
+        if count_changed && limit.count > -1 && limit.count < usage.count {
             tracing::warn!("Quota exceeded: {prefix} count={} limit={}", usage.count, limit.count);
         }
         if limit.bytes > -1 && limit.bytes < usage.bytes {
@@ -413,11 +412,6 @@ impl Database {
             }
             None => tracing::warn!(subtree, "Missing quota stat node"),
         }
-    }
-
-    /// The image being written, if there is one.
-    pub fn capture(&self) -> Option<&Capture> {
-        self.capture.as_deref()
     }
 }
 

@@ -18,7 +18,13 @@ pub mod watch;
 mod apply;
 pub mod load;
 
-use std::sync::Arc;
+use std::{
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use foldhash::fast::FixedState;
 use parking_lot::Mutex;
@@ -35,9 +41,35 @@ use crate::{
     proto::{Acl, Stat, data::StatPersisted, data::perms},
 };
 
-/// Maps and sets of the core: deterministic, since the core has no random source.
-pub type Map<K, V> = hashbrown::HashMap<K, V, FixedState>;
-pub type Set<T> = hashbrown::HashSet<T, FixedState>;
+/// Maps and sets of the core. Deterministic unless the shell has called [`seed_hashes`]: clients choose many of the keys, and
+/// must not be able to choose keys that collide.
+pub type Map<K, V> = hashbrown::HashMap<K, V, Seeded>;
+pub type Set<T> = hashbrown::HashSet<T, Seeded>;
+
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+/// For every map made from now on.
+pub fn seed_hashes(seed: u64) {
+    SEED.store(seed, Ordering::Relaxed);
+}
+
+/// A hasher with the seed of the time it was made.
+#[derive(Clone, Debug)]
+pub struct Seeded(FixedState);
+
+impl Default for Seeded {
+    fn default() -> Self {
+        Seeded(FixedState::with_seed(SEED.load(Ordering::Relaxed)))
+    }
+}
+
+impl BuildHasher for Seeded {
+    type Hasher = <FixedState as BuildHasher>::Hasher;
+    #[inline]
+    fn build_hasher(&self) -> Self::Hasher {
+        self.0.build_hasher()
+    }
+}
 
 /// What about the state is a setting.
 #[derive(Clone, Copy, Debug, Default)]

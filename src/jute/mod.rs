@@ -40,6 +40,11 @@ impl Limits {
     }
 }
 
+/// `new String(bytes)` as Java decodes UTF-8, for text that is no jute string.
+pub fn java_string(bytes: &[u8]) -> String {
+    text::decode_lossy(bytes, false)
+}
+
 /// Why bytes are not the record that was expected. Offsets count from the start of the decoded slice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -3,8 +3,8 @@
 //! Invariants:
 //! 1. Every write takes a zxid before it is checked, and a failed one is logged as an ErrorTxn with it. Exceptions: a
 //!    reconfig that cannot be decoded takes none; a multi with a null path takes one and logs nothing.
-//! 2. Nothing that cannot be applied is ever encoded: what would stop a 3.5.7 server when applied or replayed (B§13) is
-//!    refused here.
+//! 2. Nothing that cannot be applied or read back is ever proposed: what would stop a 3.5.7 server when applied or replayed
+//!    (B§13) is refused here, and `readable` refuses what has grown beyond what a reader takes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -216,7 +216,7 @@ impl Prep<'_> {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
         let parent_path = parent_path.to_owned();
-        let acl = acl::fix_up(create.acl.as_deref(), request.auth)?;
+        let acl = acl::fix_up(create.acl.as_deref(), request.auth, self.limits().max_field)?;
         let mut parent = self.record(&parent_path)?;
         self.check_acl(&parent, perms::CREATE, request.auth)?;
         if mode.is_sequential() {
@@ -341,7 +341,7 @@ impl Prep<'_> {
         set: SetAclRequest<'a>,
     ) -> Result<Txn<'a>, ErrorCode> {
         let path = set.path.filter(|p| path::is_valid(p)).ok_or(ErrorCode::BAD_ARGUMENTS)?;
-        let acl = acl::fix_up(set.acl.as_deref(), request.auth)?;
+        let acl = acl::fix_up(set.acl.as_deref(), request.auth, self.limits().max_field)?;
         let mut node = self.record(&path)?;
         self.check_acl(&node, perms::ADMIN, request.auth)?;
         let version = check_version(node.aversion, set.version)?;

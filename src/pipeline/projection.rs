@@ -118,19 +118,16 @@ impl Projection {
 
     /// The ephemerals a session will have: those it has, less pending deletes, plus pending creates.
     pub fn ephemerals_of(&self, db: &Database, session: SessionId) -> Vec<String> {
-        let mut paths: Vec<String> = db.ephemerals_of(session).map(str::to_owned).collect();
+        // By hash: thousands of ephemerals of many sessions may expire at one moment.
+        let mut paths: Set<&str> = db.ephemerals_of(session).collect();
         for (path, pending) in &self.queue {
             match &pending.record {
-                None => paths.retain(|known| **known != **path),
-                Some(record) if record.ephemeral_owner == session.0 => {
-                    if !paths.iter().any(|known| **known == **path) {
-                        paths.push(path.as_ref().to_owned());
-                    }
-                }
+                None => drop(paths.remove(&**path)),
+                Some(record) if record.ephemeral_owner == session.0 => drop(paths.insert(path)),
                 Some(_) => {}
             }
         }
-        paths
+        paths.into_iter().map(str::to_owned).collect()
     }
 
     pub fn is_empty(&self) -> bool {

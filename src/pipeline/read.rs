@@ -286,8 +286,13 @@ impl<'a> Reader<'a> {
 
     fn multi_read(&self, body: &[u8], out: &mut BytesMut) -> Result<(), Failure> {
         let ops = multi::decode_reads(body, self.limits()).map_err(|_| ErrorCode::MARSHALLING_ERROR)?;
+        let begin = out.len();
         for op in ops {
             let at = out.len();
+            // A small request may ask for the same large node many times over.
+            if at - begin > self.limits().max_field.saturating_mul(4) {
+                return Err(ErrorCode::MARSHALLING_ERROR.into());
+            }
             let kind = match op {
                 MultiReadOp::GetData(_) => OpCode::GET_DATA,
                 MultiReadOp::GetChildren(_) => OpCode::GET_CHILDREN,
@@ -317,7 +322,11 @@ impl<'a> Reader<'a> {
     }
 
     fn get_ephemerals(&self, request: PathRequest<'_>, out: &mut BytesMut) {
-        let prefix = request.path.as_deref().filter(|p| !matches!(p.trim(), "" | "/")).unwrap_or("");
+        let prefix = request
+            .path
+            .as_deref()
+            .filter(|p| !matches!(p.trim_matches(|c| c <= ' '), "" | "/"))
+            .unwrap_or("");
         let paths: Vec<&str> =
             self.db.ephemerals_of(self.session).filter(|p| p.starts_with(prefix)).collect();
         jute::put(out, &paths);
@@ -327,6 +336,10 @@ impl<'a> Reader<'a> {
         let node = self.node(request.path.as_ref())?;
         self.check_acl(node, perms::READ)?;
         let nodes = self.db.nodes();
+        if node.path().is_empty() {
+            out.put_i32((nodes.len() - 1) as i32);
+            return Ok(());
+        }
         let mut count = 0i32;
         let mut left: Vec<&Node> = nodes.children(node).collect();
         while let Some(node) = left.pop() {

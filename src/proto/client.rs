@@ -181,27 +181,6 @@ pub struct AuthPacket<'a> {
     pub auth: Option<&'a Buf>,
 }
 
-/// Op 101.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetWatches<'a> {
-    pub relative_zxid: Zxid,
-    #[serde(borrow)]
-    pub data: Vec<Ustring<'a>>,
-    #[serde(borrow)]
-    pub exist: Vec<Ustring<'a>>,
-    #[serde(borrow)]
-    pub child: Vec<Ustring<'a>>,
-}
-
-/// What op 105 appends to [`SetWatches`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PersistentWatches<'a> {
-    #[serde(borrow)]
-    pub persistent: Vec<Ustring<'a>>,
-    #[serde(borrow)]
-    pub recursive: Vec<Ustring<'a>>,
-}
-
 /// Stands before each op of a multi request and each result of its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiHeader {
@@ -259,8 +238,6 @@ pub enum EventType {
     NodeDeleted = 2,
     NodeDataChanged = 3,
     NodeChildrenChanged = 4,
-    /// 3.6+: answer to removing a persistent watch is not this; it is never sent by a server.
-    PersistentWatchRemoved = 7,
 }
 
 /// Appends a frame that `body` fills: the length word is set when it is done.

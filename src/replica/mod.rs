@@ -119,7 +119,7 @@ pub enum Output {
     /// The connection has a session now; `bytes` is the handshake's reply.
     SessionOpened { conn: ConnId, bytes: Bytes, opened: Opened },
     /// The session is gone or the password wrong: send the reply, then close.
-    SessionRefused { conn: ConnId, bytes: Bytes, session: SessionId },
+    SessionRefused { conn: ConnId, bytes: Bytes, session: SessionId, wrong_password: bool },
     /// Close, after what is in the outbox is out.
     CloseConn { conn: ConnId, why: CloseReason },
     /// Append a txn to the log; answer with `Persisted` when it is durable.
@@ -338,7 +338,14 @@ impl Replica {
 
     fn read(&mut self, request: Request, db: &Database) {
         let conn = request.conn;
-        self.wait(conn, Waiting::Read(request));
+        let waiting = match self.sessions.check(request.session, Owner::Local) {
+            Ok(()) => Waiting::Read(request),
+            Err(err) => {
+                let Request { xid, op, received, .. } = request;
+                Waiting::Refused { xid, op, err, empty_multi: false, received }
+            }
+        };
+        self.wait(conn, waiting);
         self.answer_reads(conn, db);
     }
 
@@ -506,11 +513,10 @@ impl Replica {
             self.conns.remove(&old);
             self.outputs.push_back(Output::CloseConn { conn: old, why: CloseReason::SessionReopened });
         }
-        let lease = if session::password_matches(session, passwd) {
-            self.sessions.touch(session, handshake.timeout_ms, now.mono)
-        } else {
-            tracing::warn!("Incorrect password for session {session}");
-            None
+        let wrong_password = !session::password_matches(session, passwd);
+        let lease = match wrong_password {
+            true => None,
+            false => self.sessions.touch(session, handshake.timeout_ms, now.mono),
         };
         match lease {
             Some(lease) => {
@@ -521,7 +527,7 @@ impl Replica {
             None => {
                 put_connect_response(&mut self.arena, SessionId::NONE, 0, &[0; 16], handshake.with_read_only);
                 let bytes = self.arena.split().freeze();
-                self.outputs.push_back(Output::SessionRefused { conn, bytes, session });
+                self.outputs.push_back(Output::SessionRefused { conn, bytes, session, wrong_password });
             }
         }
     }
@@ -580,7 +586,9 @@ impl Replica {
             let handshake = state.handshake;
             match waiting {
                 Waiting::Write { zxid, xid, op, received } => {
-                    debug_assert_eq!(zxid, proposal.zxid, "a connection's writes are answered in order");
+                    if zxid != proposal.zxid {
+                        return Err(format!("the connection waits for {zxid}"));
+                    }
                     if outcome.err == ErrorCode::SESSION_MOVED {
                         self.outputs.push_back(Output::CloseConn { conn, why: CloseReason::SessionMoved });
                         self.forget_conn(conn);
@@ -603,7 +611,10 @@ impl Replica {
                     debug_assert!(false, "reads are answered before the write behind them is applied");
                 }
             }
-            self.answer_reads(conn, db);
+            // Behind a closeSession nothing is answered any more.
+            if header.op() != OpCode::CLOSE_SESSION {
+                self.answer_reads(conn, db);
+            }
         }
         if header.op() == OpCode::CLOSE_SESSION
             && let Some(conn) = self.by_session.remove(&header.session)

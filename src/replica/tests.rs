@@ -254,7 +254,7 @@ fn a_session_that_comes_back_cuts_off_its_old_connection_first() {
         rig.outputs[..],
         [
             Output::CloseConn { conn: ONE, why: CloseReason::SessionReopened },
-            Output::SessionRefused { conn: TWO, .. }
+            Output::SessionRefused { conn: TWO, wrong_password: true, .. }
         ]
     ));
     rig.outputs.clear();

@@ -33,7 +33,7 @@ pub fn authenticate(
     Ok(match packet.scheme.as_deref() {
         Some("ip") => Some(vec![AclId::new("ip", host_address(peer))]),
         // A null credential is an exception in Java's provider, which counts as a failure.
-        Some("digest") => packet.auth.map(|secret| digest(&String::from_utf8_lossy(secret), settings)),
+        Some("digest") => packet.auth.map(|secret| digest(&jute::java_string(secret), settings)),
         _ => None,
     })
 }

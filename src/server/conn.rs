@@ -150,6 +150,7 @@ impl Connection {
             if std::mem::take(&mut self.paused) {
                 let waiting = std::mem::take(&mut self.partial);
                 if let Err(end) = self.received(&waiting, self.shared.clock.mono()) {
+                    let _ = self.send(cx);
                     return Poll::Ready(end);
                 }
                 continue;
@@ -258,20 +259,27 @@ impl Connection {
     }
 
     fn received(&mut self, bytes: &[u8], now: Millis) -> Result<(), End> {
+        let mut failed = None;
         if self.partial.is_empty() {
-            let used = self.frames(bytes, now)?;
-            self.partial.extend_from_slice(&bytes[used..]);
+            match self.frames(bytes, now) {
+                Ok(used) => self.partial.extend_from_slice(&bytes[used..]),
+                Err(end) => failed = Some(end),
+            }
         } else {
             let mut joined = std::mem::take(&mut self.partial);
             joined.extend_from_slice(bytes);
-            let used = self.frames(&joined, now)?;
-            joined.advance(used);
+            match self.frames(&joined, now) {
+                Ok(used) => joined.advance(used),
+                Err(end) => failed = Some(end),
+            }
             // An empty buffer is dropped, and its memory with it.
             if !joined.is_empty() {
                 self.partial = joined;
             }
         }
-        self.submit()
+        // What stood before a bad frame was asked for in good order.
+        self.submit()?;
+        failed.map_or(Ok(()), Err)
     }
 
     /// Handles every whole frame at the front of `bytes`; returns how many bytes that was.
@@ -458,7 +466,7 @@ impl Connection {
         self.shared.stats.received.fetch_add(1, Relaxed);
         self.phase = Phase::Closing;
         self.conn.reading.store(false, Relaxed);
-        match four_letter::run(command, rest, &self.shared) {
+        match four_letter::run(command, rest, self.conn.peer, &self.shared) {
             four_letter::Answer::Text(text) => {
                 self.unsent.extend_from_slice(text.as_bytes());
                 count_answer(&self.shared, &self.conn, &text);
@@ -524,8 +532,11 @@ impl Connection {
                 self.conn.session.store(session.0, Relaxed);
                 Phase::Active { session, lease, timeout_ms }
             }
-            SessionReply::Refused { session } => {
+            SessionReply::Refused { session, wrong_password } => {
                 let peer = java_address(self.conn.peer);
+                if wrong_password {
+                    tracing::warn!("Incorrect password from {peer} for session {session}");
+                }
                 tracing::info!("Invalid session {session} for client {peer}, probably expired");
                 Phase::Closing
             }
@@ -536,7 +547,7 @@ impl Connection {
     fn authenticate(&mut self, xid: i32, body: &[u8]) -> Result<(), End> {
         tracing::info!("got auth packet {}", java_address(self.conn.peer));
         let settings = &self.shared.config.settings;
-        let limits = jute::Limits::default();
+        let limits = self.shared.db.read().options().limits;
         let ids = auth::authenticate(body, limits, settings, self.conn.peer.ip())
             .map_err(|e| End::Misbehaved(format!("its auth packet is malformed: {e}")))?;
         let err = match ids {
@@ -548,6 +559,7 @@ impl Connection {
                 ErrorCode::OK
             }
             None => {
+                tracing::warn!("Authentication failed for client {}", java_address(self.conn.peer));
                 self.phase = Phase::Closing;
                 ErrorCode::AUTH_FAILED
             }
@@ -574,7 +586,7 @@ impl Connection {
             End::Gone => tracing::debug!(%session, "client {peer} has closed its socket"),
             End::Io(e) => tracing::debug!(%session, "client {peer}: {e}"),
             End::Misbehaved(why) => {
-                tracing::info!(%session, "Closing the connection of client {peer}: {why}")
+                tracing::warn!("Exception causing close of session {session}: {why} (client {peer})")
             }
         }
     }

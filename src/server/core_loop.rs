@@ -127,8 +127,8 @@ impl Core {
                     }
                     self.hand_session(conn, &bytes, SessionReply::Opened(opened));
                 }
-                Output::SessionRefused { conn, bytes, session } => {
-                    self.hand_session(conn, &bytes, SessionReply::Refused { session });
+                Output::SessionRefused { conn, bytes, session, wrong_password } => {
+                    self.hand_session(conn, &bytes, SessionReply::Refused { session, wrong_password });
                 }
                 Output::CloseConn { conn, why } => self.let_go(conn, CloseCause::Core(why)),
                 Output::Fatal(why) => fatal::stop(fatal::UNEXPECTED, &why),

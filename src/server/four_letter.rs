@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Write},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering::Relaxed},
@@ -20,6 +21,7 @@ use super::{
     shared::{CoreMsg, Shared},
 };
 use crate::{
+    config::ConnectionFactory,
     ids::{ConnId, Millis, SessionId},
     proto::OpCode,
     storage, version,
@@ -64,14 +66,14 @@ pub enum Answer {
 static TRACE_MASK: AtomicI64 = AtomicI64::new(306);
 
 /// Answers a command; `rest` is what came behind its four bytes.
-pub fn run(command: Command, rest: &[u8], shared: &Shared) -> Answer {
-    tracing::info!("Processing {} command", command.name());
+pub fn run(command: Command, rest: &[u8], peer: SocketAddr, shared: &Shared) -> Answer {
     if !shared.config.settings.four_letter_whitelist.allows(command.name()) {
         return Answer::Text(format!(
             "{} is not executed because it is not in the whitelist.\n",
             command.name()
         ));
     }
+    tracing::info!("Processing {} command from {}", command.name(), java_address(peer));
     let mut out = String::new();
     let written = match command {
         Command::Ruok => out.write_str("imok"),
@@ -376,7 +378,11 @@ fn dump(out: &mut String, shared: &Shared, sessions: &[(Millis, Vec<SessionId>)]
         }
     }
     writeln!(out, "Connections dump:")?;
-    connection_sets(out, shared, date)
+    // Netty's factory has none to show.
+    match shared.config.settings.connection_factory {
+        ConnectionFactory::Nio => connection_sets(out, shared, date),
+        ConnectionFactory::Netty => Ok(()),
+    }
 }
 
 /// Connections by the time at which silence would end them (NIO's `ExpiryQueue`).

@@ -11,7 +11,7 @@ use super::{
     shared::{CoreMsg, Shared},
 };
 use crate::{
-    ids::Zxid,
+    ids::{Millis, Zxid},
     replica::{Input, Token},
     storage::LogWriter,
 };
@@ -74,11 +74,12 @@ pub fn run(queue: Arc<LogQueue>, mut log: LogWriter, shared: Arc<Shared>) {
     let mut items = Vec::new();
     loop {
         let last = queue.take(&mut items);
+        let before = shared.clock.mono();
         let written = items.drain(..).try_for_each(|item| match item {
             Item::Append { zxid, txn } => log.append(zxid, &txn),
             Item::Roll => log.roll(),
         });
-        if let Err(e) = written.and_then(|()| sync(&mut log, &shared)) {
+        if let Err(e) = written.and_then(|()| sync(&mut log, &shared, before)) {
             fatal::stop(
                 fatal::UNEXPECTED,
                 &format!(
@@ -94,9 +95,8 @@ pub fn run(queue: Arc<LogQueue>, mut log: LogWriter, shared: Arc<Shared>) {
     }
 }
 
-/// A slow fsync is what operators look for first when everything is slow (B§6.2, B§11.5).
-fn sync(log: &mut LogWriter, shared: &Shared) -> std::io::Result<()> {
-    let before = shared.clock.mono();
+/// A slow fsync (rolling and what was written since `before` included) is what operators look for first when everything is slow (B§6.2, B§11.5).
+fn sync(log: &mut LogWriter, shared: &Shared, before: Millis) -> std::io::Result<()> {
     let report = log.sync()?;
     let took = shared.clock.mono() - before;
     if took > shared.config.settings.fsync_warning_ms {

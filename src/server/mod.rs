@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     config::Config,
-    db::{Database, DbOptions, owner::OwnerRules},
+    db::{self, Database, DbOptions, owner::OwnerRules},
     ids::Sid,
     jute::Limits,
     pipeline::{prep::PrepRules, read::ReadRules},
@@ -71,6 +71,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         logging::set_myid(sid);
     }
     raise_file_limit();
+    db::seed_hashes(random_seed());
     let clock = Clock::start();
     let (db, recovered) = open_database(&config, clock)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -213,7 +214,7 @@ async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> an
         // A critical task that ends ends the process: nobody must take a half-dead server for a live one.
         why = critical => fatal::stop(fatal::UNEXPECTED, &why),
         signal = end_signal() => {
-            tracing::info!("{} received; everything acknowledged is on disk", signal?);
+            tracing::info!("{} received; ending", signal?);
             drop(opened.lock);
             logging::flush();
             // As a JVM that is told to end (B§7.3).

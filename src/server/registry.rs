@@ -55,7 +55,7 @@ impl Outbox {
 #[derive(Debug)]
 pub enum SessionReply {
     Opened(Opened),
-    Refused { session: SessionId },
+    Refused { session: SessionId, wrong_password: bool },
 }
 
 /// Why the server ends a connection, apart from its own reasons.

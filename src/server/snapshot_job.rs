@@ -1,6 +1,7 @@
 //! Writes a captured image of the tree to a snapshot file while the server goes on (`ZooKeeperServer.takeSnapshot`).
 
 use std::{
+    io::Write,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -54,6 +55,8 @@ fn write(shared: &Shared, capture: &Capture) -> Result<(), StorageError> {
         capture.collect(&shared.db.read(), start..start.saturating_add((STEP * 16) as u32), &mut by_depth);
     }
     let snap_dir = shared.config.data_dir.join(storage::recovery::VERSION_DIR);
+    let name = storage::file_name::snapshot_name(capture.zxid);
+    tracing::info!("Snapshotting: {} to {}", capture.zxid, snap_dir.join(name).display());
     let mut file = begin_file(&snap_dir, capture)?;
     for ids in by_depth.iter().flat_map(|level| level.chunks(STEP)) {
         let mut step = Step { nodes: Vec::with_capacity(ids.len()), data: Vec::new() };
@@ -61,7 +64,7 @@ fn write(shared: &Shared, capture: &Capture) -> Result<(), StorageError> {
         file.add(&step)?;
     }
     let path = file.file.finish()?;
-    tracing::info!("Snapshotted {} to {}", capture.zxid, path.display());
+    tracing::info!("Snapshot {} is complete", path.display());
     Ok(())
 }
 
@@ -171,7 +174,9 @@ pub fn purge(data_log_dir: &Path, data_dir: &Path, keep: usize) -> Result<(), St
     let version_2 = |dir: &Path| dir.join(storage::recovery::VERSION_DIR);
     let zone = jiff::tz::TimeZone::system();
     let say = |file: &storage::Purged<'_>| {
-        println!(
+        // A full or closed stdout must not end a server that purges.
+        let _ = writeln!(
+            std::io::stdout(),
             "Removing file: {}\t{}",
             storage::purge::java_date(file.mtime_ms, &zone),
             file.path.display()
@@ -181,7 +186,7 @@ pub fn purge(data_log_dir: &Path, data_dir: &Path, keep: usize) -> Result<(), St
     let limits = Limits { max_field: i32::MAX as usize, ..Limits::default() }.for_files();
     let (snap_dir, log_dir) = (version_2(data_dir), version_2(data_log_dir));
     for (path, e) in storage::purge(&storage::RealDisk, &snap_dir, &log_dir, keep, limits, say)? {
-        eprintln!("Failed to remove {}: {e}", path.display());
+        let _ = writeln!(std::io::stderr(), "Failed to remove {}: {e}", path.display());
     }
     Ok(())
 }

@@ -157,6 +157,7 @@ impl LogWriter {
 
     /// A new file, whose first sync will find only data to write.
     fn begin(&mut self, zxid: Zxid, path: &Path) -> io::Result<Current> {
+        tracing::info!("Creating new log file: {}", file_name::log_name(zxid));
         let mut file = self.disk.create(path)?;
         let padding = Padding::new(self.options.prealloc_kib);
         let header_len = FILE_HEADER.len() as u64;
