@@ -497,7 +497,7 @@ fn kill_9_under_load_keeps_every_acknowledged_write() {
     let mut server = builder().line("snapCount=300").start().unwrap();
     let mut random = fastrand::Rng::with_seed(7);
     let mut acknowledged: Vec<String> = Vec::new();
-    for round in 0..6 {
+    for round in 0..4 {
         let addr = server.client_addr();
         let writers: Vec<_> = (0..4)
             .map(|writer| {
