@@ -36,17 +36,24 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            write!(f, "Error processing {}: ", file.display())?;
+            f.write_str("Error processing ")?;
+            write_escaped(f, &file.to_string_lossy())?;
+            f.write_str(": ")?;
         }
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
-        // A value may hold any character through an escape; the log line must stay one line.
-        for c in self.message.chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-        }
-        Ok(())
+        write_escaped(f, &self.message)
     }
+}
+
+/// A value, and the name of a file that a value leads to, may hold any character through an escape; the log line must stay
+/// one line.
+fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    for c in text.chars() {
+        if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+    }
+    Ok(())
 }
 
 impl std::error::Error for ConfigError {}

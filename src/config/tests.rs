@@ -637,3 +637,10 @@ fn the_manual_names_every_property() {
         assert!(manual.contains(name), "docs/configuration.md lacks {name}");
     }
 }
+
+#[test]
+fn an_error_stays_one_line_whatever_its_file_is_called() {
+    let cfg = QUORUM.replace("dataDir=/d", r"dataDir=/d\nx");
+    let files = Memory::default().with("/c/zoo.cfg", cfg).with("/d\nx/myid", "no number");
+    refused(files.load(""), 2, r"Error processing /d\nx/myid: serverid");
+}
