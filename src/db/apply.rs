@@ -1,5 +1,7 @@
 //! Applying a txn: what each type does to the tree, and what the server that owns the request will answer.
 
+use serde_bytes::Bytes as Buf;
+
 use super::{
     Database, Set,
     nodes::{Node, NodeId, ROOT},
@@ -13,7 +15,7 @@ use crate::{
     proto::{
         Acl, ErrorCode, OpCode, Stat,
         data::StatPersisted,
-        txn::{MultiTxn, SubTxn, Txn, TxnError, TxnHeader},
+        txn::{CreateContainerTxn, CreateTtlTxn, CreateTxn, MultiTxn, SubTxn, Txn, TxnError, TxnHeader},
     },
 };
 
@@ -53,10 +55,10 @@ struct Context {
     time: i64,
 }
 
-struct Creation<'a> {
-    path: &'a str,
-    data: Option<&'a [u8]>,
-    acl: &'a [Acl],
+struct Creation<'t> {
+    path: Ustring<'t>,
+    data: Option<&'t Buf>,
+    acl: Vec<Acl>,
     owner: i64,
     parent_cversion: i32,
 }
@@ -112,41 +114,24 @@ impl Database {
     fn apply_op<'t>(&mut self, context: Context, txn: Txn<'t>, events: &mut dyn EventSink) -> Outcome<'t> {
         match txn {
             Txn::Create(t) => {
-                let creation = Creation {
-                    path: &t.path,
-                    data: t.data.map(|d| &**d),
-                    acl: &t.acl,
-                    owner: if t.ephemeral { context.session.0 } else { 0 },
-                    parent_cversion: t.parent_cversion,
-                };
-                let created = self.create(context, creation, events);
-                answer_create(t.path, created)
+                let owner = if t.ephemeral { context.session.0 } else { 0 };
+                let CreateTxn { path, data, acl, parent_cversion, .. } = t;
+                self.create(context, Creation { path, data, acl, owner, parent_cversion }, events)
             }
-            Txn::CreateContainer(t) => {
-                let creation = Creation {
-                    path: &t.path,
-                    data: t.data.map(|d| &**d),
-                    acl: &t.acl,
-                    owner: owner::CONTAINER,
-                    parent_cversion: t.parent_cversion,
-                };
-                let created = self.create(context, creation, events);
-                answer_create(t.path, created)
+            Txn::CreateContainer(CreateContainerTxn { path, data, acl, parent_cversion }) => {
+                let owner = owner::CONTAINER;
+                self.create(context, Creation { path, data, acl, owner, parent_cversion }, events)
             }
-            Txn::CreateTtl(t) => {
-                let Some(owner) = owner::of_ttl(t.ttl) else {
-                    tracing::error!(zxid = %context.zxid, ttl = t.ttl, "ignoring a TTL node whose ttl no node can have");
-                    return Outcome::err(ErrorCode::BAD_ARGUMENTS);
-                };
-                let creation = Creation {
-                    path: &t.path,
-                    data: t.data.map(|d| &**d),
-                    acl: &t.acl,
-                    owner,
-                    parent_cversion: t.parent_cversion,
-                };
-                let created = self.create(context, creation, events);
-                answer_create(t.path, created)
+            Txn::CreateTtl(CreateTtlTxn { path, data, acl, parent_cversion, ttl }) => {
+                match owner::of_ttl(ttl) {
+                    Some(owner) => {
+                        self.create(context, Creation { path, data, acl, owner, parent_cversion }, events)
+                    }
+                    None => {
+                        tracing::error!(zxid = %context.zxid, ttl, "ignoring a TTL node whose ttl no node can have");
+                        Outcome::err(ErrorCode::BAD_ARGUMENTS)
+                    }
+                }
             }
             Txn::Delete(t) => match self.delete(&t.path, context.zxid, events) {
                 Ok(()) => Outcome::ok(Effect::None),
@@ -169,15 +154,22 @@ impl Database {
         }
     }
 
-    fn create(
+    fn create<'t>(&mut self, context: Context, new: Creation<'t>, events: &mut dyn EventSink) -> Outcome<'t> {
+        match self.try_create(context, &new, events) {
+            Ok(stat) => Outcome::ok(Effect::Created { path: new.path, stat }),
+            Err(err) => Outcome::err(err),
+        }
+    }
+
+    fn try_create(
         &mut self,
         context: Context,
-        new: Creation<'_>,
+        new: &Creation<'_>,
         events: &mut dyn EventSink,
     ) -> Result<Stat, ErrorCode> {
-        let (parent_path, name) = path::split(new.path).ok_or(ErrorCode::NO_NODE)?;
+        let (parent_path, name) = path::split(&new.path).ok_or(ErrorCode::NO_NODE)?;
         let parent = self.nodes.find(parent_path).ok_or(ErrorCode::NO_NODE)?;
-        if self.nodes.find(new.path).is_some() {
+        if self.nodes.find(&new.path).is_some() {
             self.raise_parent(parent, new.parent_cversion, context.zxid);
             return Err(ErrorCode::NODE_EXISTS);
         }
@@ -198,16 +190,16 @@ impl Database {
             ephemeral_owner: new.owner,
             ..StatPersisted::default()
         };
-        let acl = self.acls.intern(new.acl);
-        let node = Node::new(new.path, new.data, acl, stat, self.current_generation());
+        let acl = self.acls.intern(&new.acl);
+        let node = Node::new(&new.path, new.data.map(|d| &**d), acl, stat, self.current_generation());
         let seen = self.stat(&node);
         let id = self.nodes.add(node);
         self.nodes.link(parent, id);
         self.note_owner(new.owner, id);
 
         self.quota_node_created(parent_path, name);
-        self.charge(new.path, 1, new.data.map_or(0, |d| d.len() as i64));
-        self.watches.get_mut().created(new.path, parent_path, events);
+        self.charge(&new.path, 1, new.data.map_or(0, |d| d.len() as i64));
+        self.watches.get_mut().created(&new.path, parent_path, events);
         Ok(seen)
     }
 
@@ -412,12 +404,5 @@ impl Database {
             }
             None => tracing::warn!(subtree, "Missing quota stat node"),
         }
-    }
-}
-
-fn answer_create<'t>(path: Ustring<'t>, created: Result<Stat, ErrorCode>) -> Outcome<'t> {
-    match created {
-        Ok(stat) => Outcome::ok(Effect::Created { path, stat }),
-        Err(err) => Outcome { err, effect: Effect::None },
     }
 }

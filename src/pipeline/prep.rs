@@ -182,13 +182,7 @@ impl Prep<'_> {
     }
 
     fn check_acl(&self, record: &ChangeRecord, wanted: i32, auth: &[AclId]) -> Result<(), ErrorCode> {
-        let list = record.acl.as_deref();
-        let allowed = match list {
-            _ if self.rules.skip_acl => true,
-            Some(list) => acl::allows(list, wanted, auth),
-            None => auth.iter().any(|id| id.scheme == "super"),
-        };
-        if allowed { Ok(()) } else { Err(ErrorCode::NO_AUTH) }
+        acl::check(record.acl.as_deref(), wanted, auth, self.rules.skip_acl)
     }
 
     fn record(&self, path: &str) -> Result<ChangeRecord, ErrorCode> {

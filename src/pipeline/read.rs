@@ -185,12 +185,7 @@ impl<'a> Reader<'a> {
     }
 
     fn check_acl(&self, node: &Node, wanted: i32) -> Result<(), ErrorCode> {
-        let allowed = match self.db.acl_of(node) {
-            _ if self.rules.skip_acl => true,
-            Some(list) => acl::allows(list, wanted, self.auth),
-            None => self.auth.iter().any(|id| id.scheme == "super"),
-        };
-        if allowed { Ok(()) } else { Err(ErrorCode::NO_AUTH) }
+        acl::check(self.db.acl_of(node).map(|list| &**list), wanted, self.auth, self.rules.skip_acl)
     }
 
     fn get_data(&self, request: ReadRequest<'_>, out: &mut BytesMut) -> Result<(), ErrorCode> {
