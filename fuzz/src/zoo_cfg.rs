@@ -39,7 +39,18 @@ fn check(config: &Config) {
     says_the_same(&config.ensemble);
 }
 
+/// Not where the text cannot say it, as Java's cannot: groups without members, and hosts that are no names.
 fn says_the_same(ensemble: &Ensemble) {
+    let no_groups =
+        ensemble.hierarchy.as_ref().is_some_and(|h| h.group_of.is_empty() && h.weights.is_empty());
+    let is_name = |host: &str| host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:%".contains(c));
+    let hosts = ensemble.servers.values().flat_map(|server| {
+        let client = server.client_address.as_ref().and_then(|address| address.host.as_deref());
+        client.into_iter().chain([server.host.as_str()])
+    });
+    if no_groups || !hosts.into_iter().all(is_name) {
+        return;
+    }
     for text in [ensemble.to_string(), ensemble.file_text(true)] {
         assert_eq!(Ensemble::parse(&text).as_ref(), Ok(ensemble), "{text}");
     }

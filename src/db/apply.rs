@@ -316,14 +316,15 @@ impl Database {
         let Some(mut ids) = self.ephemerals.remove(&session.0) else { return };
         let later: Set<NodeId> =
             ids.extract_if(|id| self.nodes.slot(*id).is_some_and(|node| node.stat.czxid > zxid)).collect();
+        // Before the deletes, which take a later child out of it.
+        if !later.is_empty() {
+            self.ephemerals.insert(session.0, later);
+        }
         let paths: Vec<String> = self.paths(&ids).map(str::to_owned).collect();
         for path in paths {
             if let Err(err) = self.delete(&path, zxid, events) {
                 tracing::warn!(%session, path, ?err, "an ephemeral of a closed session cannot be removed");
             }
-        }
-        if !later.is_empty() {
-            self.ephemerals.insert(session.0, later);
         }
     }
 

@@ -374,3 +374,14 @@ fn a_snapshot_with_a_node_before_its_parent_is_refused() {
     assert!(loader.node("/a", None, -1, &stat).is_ok());
     assert!(loader.node("/a", None, -1, &stat).is_err(), "twice");
 }
+
+/// A log that no leader wrote: an ephemeral with a child, and the child of the same session's later life.
+#[test]
+fn an_ephemeral_that_goes_with_its_parent_is_in_no_table() {
+    let mut db = Database::new(DbOptions::default());
+    apply(&mut db, &logged(1, 5, OpCode::CREATE, &create("/mine", b"", true, 1)));
+    apply(&mut db, &logged(9, 5, OpCode::CREATE, &create("/mine/later", b"", true, 1)));
+    apply(&mut db, &logged(4, 5, OpCode::CLOSE_SESSION, &Txn::CloseSession));
+    assert!(db.find("/mine").is_none() && db.find("/mine/later").is_none());
+    assert_eq!(db.ephemeral_count(), 0);
+}
