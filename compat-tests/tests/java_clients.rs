@@ -3,16 +3,19 @@
 //! The stories are in `java/clients`: one main class per library and topic, a line `PASS name` or `FAIL name: why` for each
 //! story, and `END count`. Two class paths, because 3.5.7 and 3.9.3 cannot share one.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+#[path = "java_clients/support.rs"]
+#[macro_use]
+mod support;
 
-use compat_tests::java::{JavaHome, runs, target_dir};
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use compat_tests::java::JavaHome;
 use compat_tests::need_java;
 use compat_tests::process::{Builder, Kind, Server};
 
-const PATIENCE: Duration = Duration::from_secs(80);
+use support::{PATIENCE, run, sources};
 
 /// A library version, the main class of its stories, and how many there are at least.
 #[derive(Clone, Copy)]
@@ -28,19 +31,6 @@ const MODERN: Client = Client { libraries: "3.9", main: "Modern", stories: 11 };
 const CURATOR_4: Client = Client { libraries: "3.5", main: "Recipes", stories: 20 };
 const CURATOR_5: Client = Client { libraries: "3.9", main: "Recipes", stories: 20 };
 const CURATOR_5_CACHES: Client = Client { libraries: "3.9", main: "Caches", stories: 6 };
-
-macro_rules! need_clients {
-    () => {{
-        need_java!("3.5.7");
-        match lay_out() {
-            Ok(path) => path,
-            Err(why) => {
-                compat_tests::need::skipped(compat_tests::test_name!(), &why);
-                return;
-            }
-        }
-    }};
-}
 
 #[test]
 fn java_3_5_7_serves_the_client_of_3_5_7() {
@@ -101,13 +91,13 @@ fn the_shell_prints_the_same() {
     let shown = |kind| {
         let server = start(kind);
         let log = server.dir().join("shell.out");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/clients/zkcli.script");
+        let script = sources().join("zkcli.script");
         let mut command = Command::new("java");
         command.arg("-cp").arg(format!("{}:{}/conf", home.classpath(), home.path.display()));
         command.arg("-Dferrokeeper.java.log.level=OFF").arg("org.apache.zookeeper.ZooKeeperMain");
         command.arg("-server").arg(server.client_addr().to_string());
         command.stdin(File::open(script).unwrap());
-        run(command, &log);
+        run(command, &log, PATIENCE);
         Shown::of(&fs::read_to_string(&log).unwrap(), &server.client_addr().to_string())
     };
     let (java, ours) = (shown(Kind::java("3.5.7")), shown(Kind::Ferrokeeper));
@@ -164,7 +154,7 @@ fn all_pass(clients: &Path, kind: Kind, which: &[Client]) {
         command.arg("-Xmx256m").arg("-XX:+UseSerialGC").arg("-cp");
         command.arg(format!("{0}/classes:{0}/lib/*", libraries.display()));
         command.arg(client.main).arg(server.client_addr().to_string()).stdin(Stdio::null());
-        run(command, &log);
+        run(command, &log, PATIENCE);
         let text = fs::read_to_string(&log).unwrap();
         let lines = |start: &str| text.lines().filter(|l| l.starts_with(start)).count();
         let failed: Vec<&str> = text.lines().filter(|l| l.starts_with("FAIL ")).collect();
@@ -176,42 +166,4 @@ fn all_pass(clients: &Path, kind: Kind, which: &[Client]) {
             log.display()
         );
     }
-}
-
-/// Runs to the end, stdout and stderr in `log`.
-fn run(mut command: Command, log: &Path) {
-    let file = File::create(log).unwrap();
-    command.stdout(file.try_clone().unwrap()).stderr(file);
-    let mut child = command.spawn().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while child.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("{command:?} does not end; its output:\n{}", fs::read_to_string(log).unwrap_or_default());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The folder with `3.5/` and `3.9/`, made once and again when a source is newer.
-fn lay_out() -> Result<PathBuf, String> {
-    if !runs("javac") || !runs("mvn") {
-        return Err("needs javac+mvn: apt-get install default-jdk-headless maven".to_string());
-    }
-    let target = target_dir().join("java-clients");
-    fs::create_dir_all(&target).map_err(|e| format!("cannot create {}: {e}", target.display()))?;
-    let lock = File::create(target.join("lock")).map_err(|e| e.to_string())?;
-    lock.lock().map_err(|e| e.to_string())?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("java/clients/lay-out.sh");
-    let out = Command::new("bash").arg(&script).arg(&target).output().map_err(|e| e.to_string())?;
-    if out.status.success() {
-        return Ok(target);
-    }
-    Err(format!(
-        "needs jars of Maven Central: {} ended with {}: {}",
-        script.display(),
-        out.status,
-        String::from_utf8_lossy(&out.stderr).trim()
-    ))
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Lays out the Java clients below TARGET: 3.5/ and 3.9/, each with lib/ (from Maven Central) and classes/ (this folder's sources).
+# Lays out the Java clients below TARGET: 3.5/, 3.9/ and own/ (ZooKeeper's own tests), each with lib/ (from Maven Central) and classes/ (this folder's sources).
 #   usage: lay-out.sh TARGET
 # Needs javac and mvn; takes no network where Maven's cache has the jars; does nothing where TARGET is newer than the sources.
 # The caller sees to it that only one of these runs for a TARGET at a time.
@@ -21,4 +21,5 @@ lay_out() { # VERSION SOURCE_FOLDER...
 }
 lay_out 3.5 common core recipes
 lay_out 3.9 common core modern recipes caches
+lay_out own own
 touch "$target/.laid-out"
