@@ -52,9 +52,9 @@ pub(super) fn examine(
         Some(valid) => Verdict::ValidAt(valid),
     };
     Ok(match (verdict, synced) {
-        (Verdict::Torn { .. }, Some(synced)) if offset < synced => {
-            Verdict::Corrupt(format!("it was whole and synced up to byte {synced} once"))
-        }
+        (Verdict::Torn { .. }, Some(synced)) if offset < synced => Verdict::Corrupt(format!(
+            "it was whole and synced up to byte {synced} once, says .log.synced beside it (remove that file too if you cut)"
+        )),
         (verdict, _) => verdict,
     })
 }
