@@ -11,8 +11,11 @@ mod folder;
 mod load;
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
+use compat_tests::java::JavaHome;
 use compat_tests::need_java;
 use compat_tests::process::Kind;
 use compat_tests::wire::{Client, ConnectRequest};
@@ -148,6 +151,64 @@ fn all_agree(folder: &Folder, readers: &[Kind], ledgers: &mut [Ledger]) -> Resul
     Ok(())
 }
 
+/// What Java's own tools make of files that Ferrokeeper wrote (B§6.9): every log and snapshot is read to its end.
+#[test]
+fn javas_tools_read_what_ferrokeeper_wrote() {
+    need_java!("3.5.7");
+    let home = JavaHome::find("3.5.7").unwrap();
+    let folder = Folder::new(&Setup::small());
+    let mut server = folder.start(&Kind::Ferrokeeper);
+    let load = Load::start(server.client_addr(), "tools", WRITERS, 9, false);
+    load.wait_for(REQUESTS);
+    server.kill9().unwrap();
+    load.finish();
+    let tool = |class: &str, file: &Path| {
+        let mut command = Command::new("java");
+        command.args(["-XX:TieredStopAtLevel=1", "-Dferrokeeper.java.log.level=OFF"]);
+        command.arg("-Dzookeeper.extendedTypesEnabled=true").arg("-cp").arg(home.classpath());
+        let out = command.arg(format!("org.apache.zookeeper.server.{class}")).arg(file).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.status.success(), "{class} {}: {}\n{text}", file.display(), out.status);
+        text
+    };
+    let logs = folder.logs();
+    for log in &logs[logs.len() - 2..] {
+        let text = tool("LogFormatter", log);
+        let shown = text.lines().filter(|l| l.contains(" session 0x")).count();
+        assert_eq!(shown, entries(log).len(), "{}:\n{text}", log.display());
+    }
+    // The last one may be cut by the kill.
+    let snapshots = folder.snapshots();
+    let text = tool("SnapshotFormatter", &snapshots[snapshots.len() - 2]);
+    assert!(text.contains("\n/tools-0\n") && text.contains("Session Details"), "{text}");
+}
+
+/// A session nobody comes back for expires under the other server as well, and its ephemeral goes with it.
+#[test]
+fn sessions_expire_in_other_hands() {
+    need_java!("3.5.7");
+    for (writer, reader) in [(java(), Kind::Ferrokeeper), (Kind::Ferrokeeper, java())] {
+        let folder = Folder::new(&Setup::default().line("preAllocSize=64").line("tickTime=500"));
+        let mut server = folder.start(&writer);
+        let mut brief = Client::connect(server.client_addr(), 1500).unwrap();
+        brief.create("/brief", b"", 1).unwrap().unwrap();
+        let mut lasting = Client::connect(server.client_addr(), 60_000).unwrap();
+        lasting.create("/lasting", b"", 1).unwrap().unwrap();
+        server.kill9().unwrap();
+        let server = folder.start(&reader);
+        let mut client = Client::connect(server.client_addr(), 10_000).unwrap();
+        assert!(client.exists("/lasting", false).unwrap().is_ok());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while client.exists("/brief", false).unwrap().is_ok() {
+            assert!(Instant::now() < deadline, "{writer:?} to {reader:?}: the session does not expire");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(client.exists("/lasting", false).unwrap().is_ok());
+        let request = ConnectRequest::reattach(1500, brief.connect.session, &brief.connect.password);
+        assert!(Client::connect_with(server.client_addr(), &request).is_err());
+    }
+}
+
 /// The session of a writer is known with its password, and its ephemerals go when it is closed.
 fn sessions_live_on(server: &compat_tests::process::Server, ledger: &Ledger) -> Result<(), String> {
     let request = ConnectRequest::reattach(dump::SESSION_MS, ledger.session, &ledger.password);
@@ -173,10 +234,10 @@ fn shortened(lines: &[String]) -> String {
     text
 }
 
-/// A folder that Java wrote under load, and the last of its log files that has an entry.
-fn killed_java() -> (Folder, std::path::PathBuf) {
+/// A folder that was written under load, and the last of its log files that has entries.
+fn killed(writer: &Kind) -> (Folder, PathBuf) {
     let folder = Folder::new(&Setup::default().line("preAllocSize=64"));
-    let mut server = folder.start(&java());
+    let mut server = folder.start(writer);
     let load = Load::start(server.client_addr(), "torn", 2, 3, false);
     load.wait_for(200);
     server.kill9().unwrap();
@@ -185,7 +246,7 @@ fn killed_java() -> (Folder, std::path::PathBuf) {
     (folder, log)
 }
 
-fn same_file(folder: &Folder, log: &Path) -> std::path::PathBuf {
+fn same_file(folder: &Folder, log: &Path) -> PathBuf {
     let name = log.file_name();
     folder.logs().into_iter().find(|l| l.file_name() == name).expect("a copy has the same files")
 }
@@ -194,7 +255,17 @@ fn same_file(folder: &Folder, log: &Path) -> std::path::PathBuf {
 #[test]
 fn a_torn_tail() {
     need_java!("3.5.7");
-    let (folder, log) = killed_java();
+    torn_tail(&java());
+}
+
+#[test]
+fn a_torn_tail_of_ferrokeeper() {
+    need_java!("3.5.7");
+    torn_tail(&Kind::Ferrokeeper);
+}
+
+fn torn_tail(writer: &Kind) {
+    let (folder, log) = killed(writer);
     let (start, end) = *entries(&log).last().unwrap();
     // In the checksum, in the length, in the record, before the trailer, and between two entries.
     for cut in [start + 3, start + 10, (start + end) / 2, end - 1, start] {
@@ -217,7 +288,7 @@ fn a_torn_tail() {
 #[test]
 fn a_damaged_record_in_the_middle() {
     need_java!("3.5.7");
-    let (folder, log) = killed_java();
+    let (folder, log) = killed(&java());
     let all = entries(&log);
     let (start, end) = all[all.len() / 2];
     let refused = same_outcome(&folder, "a flipped bit in the middle", |folder| {
@@ -252,7 +323,7 @@ fn a_snapshot_that_was_not_finished() {
 #[test]
 fn logs_without_a_snapshot_are_refused() {
     need_java!("3.5.7");
-    let (folder, _) = killed_java();
+    let (folder, _) = killed(&java());
     let refused = same_outcome(&folder, "no snapshot", |folder| {
         for snapshot in folder.snapshots() {
             fs::remove_file(snapshot).unwrap();

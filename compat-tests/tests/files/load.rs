@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use compat_tests::wire::{Acl, Client, Dec, Enc, PERM_ALL, Reply, Stat, op};
 
 use crate::dump::{SESSION_MS, Tree};
@@ -100,7 +100,7 @@ fn apply(known: &mut BTreeMap<String, Known>, change: Change) {
     }
 }
 
-/// Writers that run until the server is gone.
+/// Writers that run until the server is gone. An answer that should not be is a panic of the writer.
 pub struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
@@ -122,7 +122,12 @@ impl Load {
                     if quotas && nth == 0 {
                         writer.set_quota().expect("the server serves");
                     }
-                    while !stop.load(Ordering::Relaxed) && writer.step().is_ok() {
+                    while !stop.load(Ordering::Relaxed) {
+                        // Shown only when the test fails: the kill ends every writer this way.
+                        if let Err(e) = writer.step() {
+                            println!("{}: {e:#}", writer.ledger.root);
+                            break;
+                        }
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                     }
                     writer.ledger
@@ -136,6 +141,7 @@ impl Load {
     pub fn wait_for(&self, requests: usize) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.acknowledged.load(Ordering::Relaxed) < requests {
+            assert!(!self.writers.iter().any(JoinHandle::is_finished), "a writer has ended too early");
             assert!(
                 Instant::now() < deadline,
                 "{} of {requests} requests",
@@ -166,7 +172,7 @@ impl Writer {
     fn connect(addr: SocketAddr, root: String, random: fastrand::Rng) -> Result<Writer> {
         let mut client = Client::connect(addr, SESSION_MS)?;
         if client.auth("digest", b"u:p")?.is_err() {
-            bail!("digest auth was refused");
+            panic!("digest auth was refused");
         }
         let ledger = Ledger {
             root: root.clone(),
@@ -202,7 +208,7 @@ impl Writer {
         self.ledger.pending = change;
         let reply = self.client.call(op, &body.bytes())?;
         if reply.err != 0 {
-            bail!("op {op} answered {}", reply.err);
+            panic!("op {op} answered {}", reply.err);
         }
         let change = std::mem::take(&mut self.ledger.pending);
         apply(&mut self.ledger.known, change);
@@ -273,7 +279,9 @@ impl Writer {
     fn multi(&mut self) -> Result<()> {
         let (set, known) = self.some_node();
         let [plain, ephemeral, container, ttl, gone] = [0; 5].map(|_| self.new_path());
-        let (data, acl) = (self.some_data(), Acl::open());
+        let (mut data, acl) = (self.some_data(), Acl::open());
+        // It is sent seven times in one request.
+        data.iter_mut().for_each(|d| d.truncate(20_000));
         let header = |e: Enc, op: i32| e.int(op).bool(false).int(-1);
         let create = |e: Enc, op: i32, path: &str, flags: i32| {
             header(e, op).raw(&create_body(op, path, data.as_deref(), &acl, flags).bytes())
@@ -298,7 +306,7 @@ impl Writer {
         ];
         let reply = self.ask(op::MULTI, e, change)?;
         if Dec(&reply.body).int()? != op::CREATE {
-            bail!("the multi that creates {plain} failed");
+            panic!("the multi that creates {plain} failed");
         }
         Ok(())
     }
@@ -311,7 +319,7 @@ impl Writer {
         let body = body.int(-1).bool(true).int(-1);
         let reply = self.ask(op::MULTI, body, Vec::new())?;
         if Dec(&reply.body).int()? != -1 {
-            bail!("a multi with a wrong version passed");
+            panic!("a multi with a wrong version passed");
         }
         Ok(())
     }
@@ -321,7 +329,7 @@ impl Writer {
         let body = create_body(op::CREATE, &self.ledger.root, None, &Acl::open(), 0);
         let reply = self.client.call(op::CREATE, &body.bytes())?;
         if reply.err != -110 {
-            bail!("a create of what exists answered {}", reply.err);
+            panic!("a create of what exists answered {}", reply.err);
         }
         Ok(())
     }
@@ -331,7 +339,7 @@ impl Writer {
         let mut side = Client::connect(self.addr, SESSION_MS)?;
         let path = format!("/side{}-{}", self.ledger.root.replace('/', "-"), self.name());
         if side.create(&path, b"", 1)?.is_err() {
-            bail!("{path} could not be created");
+            panic!("{path} could not be created");
         }
         side.close()
     }
@@ -343,7 +351,7 @@ impl Writer {
         let stats = (format!("{dir}/zookeeper_stats"), &b"count=0,bytes=0"[..]);
         for (path, data) in [(dir, &b""[..]), limits, stats] {
             if let Err(code) = self.client.create(&path, data, 0)? {
-                bail!("{path} answered {code}");
+                panic!("{path} answered {code}");
             }
         }
         Ok(())
