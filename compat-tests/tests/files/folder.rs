@@ -98,9 +98,17 @@ impl Folder {
         self.dir.path().join(name).join("version-2")
     }
 
+    fn log_dir(&self) -> PathBuf {
+        self.version_2(if self.setup.apart { "log" } else { "data" })
+    }
+
+    pub fn forget_what_was_synced(&self) {
+        let _ = fs::remove_file(self.log_dir().join(".log.synced"));
+    }
+
     /// Log files, oldest first.
     pub fn logs(&self) -> Vec<PathBuf> {
-        numbered(&self.version_2(if self.setup.apart { "log" } else { "data" }), "log")
+        numbered(&self.log_dir(), "log")
     }
     /// Snapshots, oldest first.
     pub fn snapshots(&self) -> Vec<PathBuf> {
