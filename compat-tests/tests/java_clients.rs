@@ -93,7 +93,8 @@ fn the_shell_prints_the_same() {
         let log = server.dir().join("shell.out");
         let script = sources().join("zkcli.script");
         let mut command = Command::new("java");
-        command.arg("-cp").arg(format!("{}:{}/conf", home.classpath(), home.path.display()));
+        // Without JLine, whose echo an event may cut in two.
+        command.arg("-cp").arg(format!("{}:{}/conf", without_jline(&home), home.path.display()));
         command.arg("-Dferrokeeper.java.log.level=OFF").arg("org.apache.zookeeper.ZooKeeperMain");
         command.arg("-server").arg(server.client_addr().to_string());
         command.stdin(File::open(script).unwrap());
@@ -101,7 +102,7 @@ fn the_shell_prints_the_same() {
         Shown::of(&fs::read_to_string(&log).unwrap(), &server.client_addr().to_string())
     };
     let (java, ours) = (shown(Kind::java("3.5.7")), shown(Kind::Ferrokeeper));
-    assert!(java.lines.len() > 150, "the script ended early: {:#?}", java.lines);
+    assert!(java.lines.len() > 90, "the script ended early: {:#?}", java.lines);
     assert_eq!(java.events.len(), 3, "{:?}", java.events);
     assert_eq!(java.events, ours.events);
     for (nth, (java, ours)) in java.lines.iter().zip(&ours.lines).enumerate() {
@@ -109,6 +110,12 @@ fn the_shell_prints_the_same() {
     }
     assert_eq!(java.lines.len(), ours.lines.len());
     drop(clients);
+}
+
+fn without_jline(home: &JavaHome) -> String {
+    let jars = fs::read_dir(home.path.join("lib")).unwrap().map(|entry| entry.unwrap().path());
+    let jars = jars.filter(|jar| !jar.display().to_string().contains("jline"));
+    jars.map(|jar| jar.display().to_string()).collect::<Vec<_>>().join(":")
 }
 
 /// The shell's output without what must differ (addresses, times) or may (whether an event is printed a line earlier).
@@ -125,7 +132,7 @@ impl Shown {
             let (name, _) = line.split_once(" = ").unwrap_or((&line, ""));
             match name {
                 _ if line.starts_with("WatchedEvent ") => events.push(line),
-                "WATCHER::" | "" | "Welcome to ZooKeeper!" | "JLine support is enabled" => {}
+                "WATCHER::" | "" | "Welcome to ZooKeeper!" | "JLine support is disabled" => {}
                 "ctime" | "mtime" if !line.contains("1970") => lines.push(format!("{name} = TIME")),
                 _ => lines.push(line),
             }
