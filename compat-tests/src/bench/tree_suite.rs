@@ -26,6 +26,12 @@ pub struct Seed {
     plan: Plan,
 }
 
+impl Seed {
+    pub fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.plan.folder).context("cannot remove the large tree")
+    }
+}
+
 /// Fills the tree, measures the memory it takes, and prepares the folder that the restarts begin with.
 pub fn fill(settings: &Settings, side: Side, journal: &mut Journal) -> Result<Option<Seed>> {
     if !settings.wants_any(&NAMES) {

@@ -104,6 +104,7 @@ fn bench(a: &Arguments) -> Result<()> {
             }
         }
     }
+    seeds.into_iter().flatten().try_for_each(tree_suite::Seed::remove)?;
     let report = Report::new(s, machine, ceiling, journal);
     report.write_json(&a.json)?;
     println!("{}", report.markdown());
