@@ -241,6 +241,43 @@ fn records_that_lie_about_their_lengths_are_refused() {
     recovers(&server);
 }
 
+/// Identities are taken in the connection, in the middle of a batch of reads: nothing there may wait for a writer.
+#[test]
+fn auth_between_reads_holds_no_writer_up() {
+    let server = builder().start().unwrap();
+    let exists = Enc::new().string("/").bool(false).bytes();
+    let auth = Enc::new().int(0).string("digest").buffer(Some(b"a:b")).bytes();
+    let set = Enc::new().string("/a").buffer(Some(b"x")).int(-1).bytes();
+    let rounds = |send: &(dyn Fn(i32) -> Vec<u8> + Sync), replies: usize| {
+        let mut client = Client::connect(server.client_addr(), 10_000).unwrap();
+        let _ = client.create("/a", b"", 0).unwrap();
+        for round in 0..300 {
+            client.conn.send_raw(&send(round)).unwrap();
+            for _ in 0..replies {
+                let answer = client.conn.read_frame(PATIENCE).unwrap();
+                assert!(matches!(answer, Incoming::Frame(_)), "no answer in round {round}");
+            }
+        }
+        client.close().unwrap();
+    };
+    let reads = |_: i32| {
+        let mut batch = Vec::new();
+        for _ in 0..20 {
+            batch.extend(frame(&request(1, op::EXISTS, &exists)));
+            batch.extend(frame(&request(-4, op::AUTH, &auth)));
+        }
+        batch
+    };
+    let writes = |_: i32| (0..20).flat_map(|n| frame(&request(n, op::SET_DATA, &set))).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| rounds(&reads, 40));
+            scope.spawn(|| rounds(&writes, 20));
+        }
+    });
+    recovers(&server);
+}
+
 #[test]
 fn random_bytes_do_no_harm() {
     let server = builder().start().unwrap();

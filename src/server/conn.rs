@@ -494,7 +494,7 @@ impl Connection {
     fn connect(&mut self, frame: &[u8], now: Millis) -> Result<(), End> {
         self.conn.stats.received.fetch_add(1, Relaxed);
         self.shared.stats.received.fetch_add(1, Relaxed);
-        let limits = self.shared.db.read().options().limits;
+        let limits = self.shared.limits;
         let (request, read_only) = ConnectRequest::decode(frame, limits)
             .map_err(|e| End::Misbehaved(format!("its connect request is malformed: {e}")))?;
         let ours = self.shared.db.read().last_zxid();
@@ -547,7 +547,7 @@ impl Connection {
     fn authenticate(&mut self, xid: i32, body: &[u8]) -> Result<(), End> {
         tracing::info!("got auth packet {}", java_address(self.conn.peer));
         let settings = &self.shared.config.settings;
-        let limits = self.shared.db.read().options().limits;
+        let limits = self.shared.limits;
         let ids = auth::authenticate(body, limits, settings, self.conn.peer.ip())
             .map_err(|e| End::Misbehaved(format!("its auth packet is malformed: {e}")))?;
         let err = match ids {

@@ -181,6 +181,7 @@ async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> an
     let shared = Arc::new(Shared {
         config,
         clock,
+        limits: db.options().limits,
         db: RwLock::new(db),
         conns: Registry::default(),
         stats: ServerStats::default(),

@@ -17,11 +17,13 @@ use crate::{
     config::Config,
     db::Database,
     ids::{Millis, SessionId},
+    jute::Limits,
     pipeline::read::ReadRules,
     replica::{Input, Request},
 };
 
-/// Locks, in the order in which they may be taken: `db` → its watches → a connection's outbox. Never over an await.
+/// Locks, in the order in which they may be taken: `db` → its watches → a connection's outbox. Never over an await, and never
+/// `db` by whom has it: a second read lock waits for a writer that waits for the first.
 #[derive(Debug)]
 pub struct Shared {
     pub config: Config,
@@ -30,6 +32,8 @@ pub struct Shared {
     pub conns: Registry,
     pub stats: ServerStats,
     pub read_rules: ReadRules,
+    /// The database's, without its lock.
+    pub limits: Limits,
     /// Requests the core holds, for throttling and for `Outstanding`.
     pub in_process: AtomicUsize,
     pub core: mpsc::Sender<CoreMsg>,
