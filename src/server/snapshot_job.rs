@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    clock::Clock,
     fatal,
     shared::{CoreMsg, Shared},
 };
@@ -18,6 +19,7 @@ use crate::{
         acl::AclKey,
         capture::{Capture, NodeSink},
     },
+    ids::Millis,
     jute::Limits,
     proto::data::StatPersisted,
     replica::Input,
@@ -26,6 +28,8 @@ use crate::{
 
 /// Nodes handed out under one read lock: short enough that writers do not notice.
 const STEP: usize = 256;
+/// Work between two rests.
+const SLICE_MS: Millis = 1;
 
 /// Captures the state as of now; the rest happens on a thread of its own.
 pub fn begin(shared: &Arc<Shared>, db: &mut Database) {
@@ -58,14 +62,37 @@ fn write(shared: &Shared, capture: &Capture) -> Result<(), StorageError> {
     let name = storage::file_name::snapshot_name(capture.zxid);
     tracing::info!("Snapshotting: {} to {}", capture.zxid, snap_dir.join(name).display());
     let mut file = begin_file(&snap_dir, capture)?;
+    let mut pace = Pace::new(&shared.clock);
     for ids in by_depth.iter().flat_map(|level| level.chunks(STEP)) {
         let mut step = Step { nodes: Vec::with_capacity(ids.len()), data: Vec::new() };
         let Ok(()) = capture.emit(&shared.db.read(), ids, &mut step);
         file.add(&step)?;
+        pace.rest();
     }
     let path = file.file.finish()?;
     tracing::info!("Snapshot {} is complete", path.display());
     Ok(())
+}
+
+/// Rests as long as was worked, a slice at a time, so that neither a processor nor the disk is taken from the writes that go
+/// on: a snapshot has time, a client has not.
+struct Pace<'a> {
+    clock: &'a Clock,
+    since: Millis,
+}
+
+impl Pace<'_> {
+    fn new(clock: &Clock) -> Pace<'_> {
+        Pace { clock, since: clock.mono() }
+    }
+
+    fn rest(&mut self) {
+        let worked = self.clock.mono() - self.since;
+        if worked >= SLICE_MS {
+            std::thread::sleep(Duration::from_millis(worked.unsigned_abs()));
+            self.since = self.clock.mono();
+        }
+    }
 }
 
 /// Writes the snapshot of a database that nobody else holds yet, and waits for it.

@@ -20,7 +20,7 @@ pub struct SnapshotOptions {
 
 impl Default for SnapshotOptions {
     fn default() -> Self {
-        SnapshotOptions { sync_every: 4 << 20 }
+        SnapshotOptions { sync_every: 1 << 20 }
     }
 }
 
