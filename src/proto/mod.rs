@@ -9,6 +9,7 @@ pub mod error;
 #[cfg(test)]
 mod golden;
 pub mod op;
+pub mod quorum;
 pub mod txn;
 
 pub use data::{Acl, AclId, Stat};

@@ -1,7 +1,116 @@
 //! Zab: agreement on the order of txns. A txn is opaque bytes with a zxid here; what it means is the pipeline's business.
 //!
-//! What stands so far is the leader's broadcast and quorum arithmetic. A standalone server is a leader whose quorum is
-//! itself; election, discovery and learners come beside these files.
+//! [`peer::Peer`] is one server's part in it: it owns the election and, once that is over, a leader or a learner. All of them
+//! have the four verbs `handle…`, `handle_timeout`, `poll_timeout`, `poll_output`; none knows a clock, a socket or a file.
+//!
+//! Order of what must be durable (B§3.3, B§3.6; ZOOKEEPER-3911, 4643, 4646, 4685): synced txns → currentEpoch → ACK of
+//! NEWLEADER → ACKs of single txns. Whatever waits for the disk is a [`Persist`] with a [`Token`].
 
 pub mod broadcast;
+pub mod election;
 pub mod quorum;
+
+use bytes::Bytes;
+
+use crate::{
+    ids::{Epoch, LinkId, Millis, Sid, Zxid},
+    proto::quorum::{Notification, QuorumPacket},
+};
+
+/// Confirms that an effect is durable. Tokens grow; a `Persisted` answers every token up to its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// What the disk is to do, strictly in this order: one thread owns log and epoch files.
+#[derive(Clone, Debug)]
+pub enum Persist {
+    /// Append a txn to the log.
+    Append { zxid: Zxid, txn: Bytes },
+    /// Cut the log behind `to`, then load the database anew; answered by `Reloaded` instead of `Persisted`.
+    Truncate { to: Zxid },
+    /// `acceptedEpoch`: the newest epoch promised to a prospective leader.
+    AcceptedEpoch(Epoch),
+    /// `currentEpoch`: the epoch whose history is on disk.
+    CurrentEpoch(Epoch),
+    /// The database as it is when the driver gets here, as a snapshot; the log begins a new file behind it.
+    Snapshot,
+}
+
+/// What a leader finds in its log on disk for a learner that stands at `from` (B§3.5, case 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogProbe {
+    /// The last record before `from`, where the log has one.
+    pub before: Option<Zxid>,
+    /// The first record at or behind `from`.
+    pub first: Zxid,
+    /// The last record that can be read without a gap.
+    pub last: Zxid,
+}
+
+/// Effects that concern other servers and the disk. The driver carries them out in order and never waits inside one.
+#[derive(Debug)]
+pub enum Output {
+    /// To the election port of `to`: the newest replaces one that has not gone out (B§4.1).
+    SendNotification { to: Sid, notification: Notification },
+    /// Nobody has answered for a while: dial every member whose election connection is down.
+    ReconnectElection,
+    /// Listen for learners; answered by `QuorumPort`. Learner links are named by the driver.
+    OpenQuorumPort,
+    /// Stop listening and close every learner link, without an answer.
+    CloseQuorumPort,
+    /// Connect to the quorum port of `leader`, trying again until `LeaderOpened` or `CloseLeader`. The link's name is new.
+    DialLeader { link: LinkId, leader: Sid },
+    CloseLeader { link: LinkId },
+    SendToLearner { link: LinkId, packet: QuorumPacket },
+    CloseLearner { link: LinkId, why: String },
+    SendToLeader { link: LinkId, packet: QuorumPacket },
+    /// Look into the log on disk on behalf of a learner; answered by `LogProbed`.
+    ProbeLog { link: LinkId, from: Zxid },
+    /// Send PROPOSAL and COMMIT of every logged txn in `after < zxid <= through`; what is sent to this link later comes after.
+    StreamLog { link: LinkId, after: Zxid, through: Zxid },
+    /// Send the body of a snapshot of the database as it is now: sessions, ACLs and nodes without header and checksum, then
+    /// "BenWasHere" as a string (B§3.5); what is sent to this link later comes after.
+    StreamSnapshot { link: LinkId, zxid: Zxid },
+    Persist { token: Token, what: Persist },
+}
+
+/// What reaches a peer from other servers and from the disk.
+#[derive(Debug)]
+pub enum Input {
+    Notification { from: Sid, notification: Notification },
+    /// An election connection came up or broke.
+    ElectionLink { sid: Sid, up: bool },
+    /// Whether listening for learners worked.
+    QuorumPort(Result<(), String>),
+    /// `peer`: its address, for the log.
+    LearnerOpened { link: LinkId, peer: String },
+    LearnerPackets { link: LinkId, packets: Vec<QuorumPacket> },
+    /// Bytes are still going out to a learner, or coming in from the leader, within one snapshot or log.
+    Progress { link: LinkId },
+    LearnerClosed { link: LinkId, why: String },
+    LeaderOpened { link: LinkId },
+    LeaderPackets { link: LinkId, packets: Vec<QuorumPacket> },
+    LeaderClosed { link: LinkId, why: String },
+    /// `None`: the log does not reach back that far, or is larger than what a snapshot would be.
+    LogProbed { link: LinkId, found: Option<LogProbe> },
+    Persisted { token: Token },
+}
+
+/// A server's standing, for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Looking,
+    Leading { epoch: Epoch },
+    Following { leader: Sid, epoch: Epoch },
+    Observing { leader: Sid, epoch: Epoch },
+}
+
+/// Limits and manners, from zoo.cfg.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    pub tick_ms: Millis,
+    /// Ticks to connect and to synchronise.
+    pub init_limit: u32,
+    /// Ticks without a sign of life.
+    pub sync_limit: u32,
+}
