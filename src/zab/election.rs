@@ -65,8 +65,8 @@ pub struct Election {
     state: ServerState,
     vote: Vote,
     round: Option<Round>,
-    /// Whose election connection is up.
-    linked: BTreeSet<Sid>,
+    /// Voters whose election connection is up, and those that cannot be reached (false). Of others nothing is known yet.
+    links: BTreeMap<Sid, bool>,
     outputs: VecDeque<Output>,
     story: Vec<StoryLine>,
 }
@@ -81,6 +81,8 @@ struct Round {
     votes: BTreeMap<Sid, Vote>,
     /// What servers say that look for no leader (any more).
     settled: BTreeMap<Sid, Settled>,
+    /// What was said last, since repetitions are not worth a line.
+    heard: BTreeMap<Sid, (ServerState, Vote)>,
     /// By what the vote beat its closest rival.
     won_by: Option<Rule>,
     finalize_at: Option<Millis>,
@@ -113,7 +115,7 @@ impl Election {
             state: ServerState::Looking,
             vote,
             round: None,
-            linked: BTreeSet::new(),
+            links: BTreeMap::new(),
             outputs: VecDeque::new(),
             story: Vec::new(),
         }
@@ -128,6 +130,7 @@ impl Election {
             own: self.vote,
             votes: BTreeMap::new(),
             settled: BTreeMap::new(),
+            heard: BTreeMap::new(),
             won_by: None,
             finalize_at: None,
             resend_at: now,
@@ -170,38 +173,34 @@ impl Election {
         }
     }
 
-    /// An election connection came up or broke.
+    /// An election connection came up, or it broke or could not be made.
     pub fn link(&mut self, now: Millis, sid: Sid, up: bool) {
-        if !up {
-            self.linked.remove(&sid);
-        } else if self.is_voter(sid) && sid != self.config.sid {
-            self.linked.insert(sid);
-        }
-        if self.round.is_none() {
+        if sid == self.config.sid || !self.is_voter(sid) {
             return;
         }
-        if up && self.is_voter(sid) {
-            // It may have been restarted, and know nothing of this round.
-            self.send(sid);
+        self.links.insert(sid, up);
+        if self.round.is_some() {
+            if up {
+                // It may have been restarted, and know nothing of this round.
+                self.send(sid);
+            }
+            self.judge(now);
         }
-        self.judge(now);
     }
 
     pub fn poll_timeout(&self) -> Option<Millis> {
         let round = self.round.as_ref()?;
-        Some(round.finalize_at.map_or(round.resend_at, |at| at.min(round.resend_at)))
+        Some(round.finalize_at.unwrap_or(round.resend_at))
     }
 
     pub fn handle_timeout(&mut self, now: Millis) {
         let Some(round) = &mut self.round else { return };
-        if round.finalize_at.is_some_and(|at| at <= now) {
-            round.finalize_at = None;
-            let voters = self.supporters();
-            if self.config.quorums.is_quorum(&voters) {
-                return self.decide(now, self.vote, How::Quorum, voters);
-            }
+        match round.finalize_at {
+            // `judge` has seen to it that there is still a quorum.
+            Some(at) if at <= now => self.decide(now, self.vote, How::Quorum, self.supporters()),
+            None if round.resend_at <= now => self.resend(now),
+            _ => {}
         }
-        self.resend(now);
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -229,7 +228,7 @@ impl Election {
     /// sends observers to a dead one; and it answers whatever comes, so that two servers that each take the other for a
     /// stranger never stop.
     fn answer_stranger(&mut self, now: Millis, from: Sid, n: &Notification) {
-        let can_tell = self.is_voter(self.config.sid) && (self.vote.round > 0);
+        let can_tell = self.is_voter(self.config.sid) && self.vote.round > 0;
         if n.state == ServerState::Looking && can_tell {
             self.send(from);
             self.tell(now, from, n.state, n.vote, Did::ToldStranger { leader: self.vote.leader });
@@ -339,11 +338,12 @@ impl Election {
     }
 
     /// Begins or ends the wait for better votes. Java always waits; here nobody is waited for when every voter that can be
-    /// heard agrees already.
+    /// reached agrees already. One of which nothing is known might just be starting, with a better vote.
     fn judge(&mut self, now: Millis) {
         let voters = self.supporters();
         let quorum = self.config.quorums.is_quorum(&voters);
-        let unanimous = quorum && self.linked.is_subset(&voters);
+        let absent = |sid: &Sid| self.links.get(sid) == Some(&false);
+        let unanimous = quorum && self.config.quorums.members().iter().all(|sid| voters.contains(sid) || absent(sid));
         let Some(round) = &mut self.round else { return };
         if unanimous {
             self.decide(now, self.vote, How::Unanimous, voters);
@@ -370,13 +370,13 @@ impl Election {
     }
 
     fn resend(&mut self, now: Millis) {
-        let Some(round) = self.round.as_mut().filter(|round| round.resend_at <= now) else { return };
+        let Some(round) = &mut self.round else { return };
         round.resend_ms = (round.resend_ms * 2).min(LAST_RESEND_MS);
         let next = round.resend_ms;
         self.tell(now, self.config.sid, self.state, self.vote, Did::SentAgain { next });
         self.broadcast(now);
-        let others = self.config.quorums.members().into_iter().filter(|sid| *sid != self.config.sid);
-        if others.into_iter().any(|sid| !self.linked.contains(&sid)) {
+        let linked = |sid| sid == self.config.sid || self.links.get(&sid) == Some(&true);
+        if !self.config.quorums.members().into_iter().all(linked) {
             self.outputs.push_back(Output::Reconnect);
         }
     }
@@ -407,6 +407,10 @@ impl Election {
 
     fn tell(&mut self, at: Millis, from: Sid, state: ServerState, vote: Vote, did: Did) {
         let line = StoryLine { at, from, state, vote, did };
+        let heard = self.round.as_mut().filter(|_| from != self.config.sid);
+        if heard.and_then(|round| round.heard.insert(from, (state, vote))) == Some((state, vote)) {
+            return tracing::debug!("again: {line}");
+        }
         tracing::info!("{line}");
         if self.story.len() >= STORY_LINES {
             // The beginning and what is recent tell more than the middle.

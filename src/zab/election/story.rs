@@ -19,6 +19,9 @@ pub struct StoryLine {
     pub did: Did,
 }
 
+/// Whom an observer votes for.
+const NOBODY: Sid = Sid(i64::MIN);
+
 /// What a server made of what it heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Did {
@@ -96,52 +99,54 @@ impl fmt::Display for Rule {
     }
 }
 
-/// Without the outer line's sender: `server 3 (epoch 1, zxid 0x100000008), round 2`.
+/// `server 3 (epoch 1, zxid 0x100000008), round 2`
 struct Candidate<'a>(&'a Vote);
 
 impl fmt::Display for Candidate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Vote { leader, zxid, round, peer_epoch } = *self.0;
-        if leader.0 == i64::MIN {
-            return write!(f, "nobody, round {round}");
+        match leader {
+            NOBODY => write!(f, "nobody, round {round}"),
+            _ => write!(f, "server {leader} (epoch {peer_epoch}, zxid {zxid}), round {round}"),
         }
-        write!(f, "server {leader} (epoch {peer_epoch}, zxid {zxid}), round {round}")
+    }
+}
+
+/// `server 3`
+struct Server(Sid);
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            NOBODY => f.write_str("nobody"),
+            sid => write!(f, "server {sid}"),
+        }
     }
 }
 
 impl fmt::Display for StoryLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let StoryLine { from, state, vote, did, .. } = self;
-        match did {
-            Did::Began if vote.leader.0 == i64::MIN => {
-                write!(
-                    f,
-                    "New election. My id = {from}, looking for the leader without a vote, round {}",
-                    vote.round
-                )
+        let Vote { leader, zxid, round, peer_epoch } = *vote;
+        match (did, state) {
+            (Did::Began, _) if leader == NOBODY => {
+                write!(f, "New election. My id = {from}, looking for a leader without a vote, round {round}")
             }
-            Did::Began => {
-                let Vote { zxid, round, peer_epoch, .. } = vote;
+            (Did::Began, _) => {
                 write!(
                     f,
                     "New election. My id = {from}, proposed zxid={zxid}, epoch {peer_epoch}, round {round}"
                 )
             }
-            Did::SentAgain { next } => {
+            (Did::SentAgain { next }, _) => {
                 write!(f, "Notification time out: {next} ms; sent again: my vote for {}", Candidate(vote))
             }
-            Did::Decided { .. } => {
-                write!(f, "{state}: server {} {did}", vote.leader)
+            (Did::Decided { .. }, _) => write!(f, "{state}: {} {did}", Server(leader)),
+            (_, ServerState::Looking) => write!(f, "server {from} votes for {}: {did}", Candidate(vote)),
+            (_, ServerState::Leading) if leader == *from => {
+                write!(f, "server {from} is LEADING (epoch {peer_epoch}, zxid {zxid}), round {round}: {did}")
             }
-            _ => {
-                let verb = match state {
-                    ServerState::Looking => "LOOKING, votes for",
-                    ServerState::Following => "FOLLOWING",
-                    ServerState::Leading => "LEADING, as",
-                    ServerState::Observing => "OBSERVING",
-                };
-                write!(f, "server {from} is {verb} {}: {did}", Candidate(vote))
-            }
+            _ => write!(f, "server {from} is {state} {}: {did}", Candidate(vote)),
         }
     }
 }
@@ -151,12 +156,14 @@ impl fmt::Display for Did {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Did::Began => f.write_str("a new election begins"),
-            Did::Adopted { rule, before } => write!(f, "{rule} than server {before}, now my vote too"),
+            Did::Adopted { rule, before } => write!(f, "{rule} than {}, now my vote too", Server(*before)),
             Did::Agreed => f.write_str("as I do"),
-            Did::Kept { rule: Some(rule), mine } => write!(f, "my vote stays with server {mine}, {rule}"),
-            Did::Kept { rule: None, mine } => write!(f, "has weight 0, my vote stays with server {mine}"),
+            Did::Kept { rule: Some(rule), mine } => write!(f, "my vote stays with {}, {rule}", Server(*mine)),
+            Did::Kept { rule: None, mine } => {
+                write!(f, "it has weight 0, my vote stays with {}", Server(*mine))
+            }
             Did::JoinedRound { leader } => {
-                write!(f, "a later round, which I join; my vote is for server {leader}")
+                write!(f, "a later round, which I join; my vote is for {}", Server(*leader))
             }
             Did::ToldRound { round } => write!(f, "an earlier round than {round}: told my vote"),
             Did::Noted => f.write_str("noted"),
@@ -187,6 +194,6 @@ impl fmt::Display for Did {
 /// `0x0` for the zxid of nobody's vote would be a lie; the table leaves it out.
 impl StoryLine {
     pub fn zxid(&self) -> Option<Zxid> {
-        (self.vote.leader.0 != i64::MIN).then_some(self.vote.zxid)
+        (self.vote.leader != NOBODY).then_some(self.vote.zxid)
     }
 }

@@ -119,6 +119,7 @@ fn run(world: &mut World, command: &str) {
         "look" => sids(rest).for_each(|sid| world.look(sid)),
         "cut" => world.cut(sid(rest[0]), sid(rest[1])),
         "heal" => world.heal(sid(rest[0]), sid(rest[1])),
+        "mute" => world.mute = sids(rest).collect(),
         "wait" => world.wait(rest[0].parse().unwrap()),
         "established" => {
             let (_, epoch) = history(rest);

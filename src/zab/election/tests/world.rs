@@ -20,6 +20,8 @@ pub struct World {
     now: Millis,
     running: BTreeMap<Sid, Election>,
     cut: BTreeSet<(Sid, Sid)>,
+    /// Their links are up, but nothing comes from them.
+    pub mute: BTreeSet<Sid>,
     on_the_way: VecDeque<Message>,
     told: BTreeMap<Sid, usize>,
     trace: Vec<String>,
@@ -47,22 +49,22 @@ impl World {
         let mut machine = Election::new(config(sid, &self.members));
         machine.vote.round = self.rounds.get(&sid).copied().unwrap_or(0);
         self.running.insert(sid, machine);
-        self.look(sid);
-        let others: Vec<Sid> = self.running.keys().copied().filter(|other| *other != sid).collect();
-        for other in others {
-            self.link(sid, other, true);
+        let others: Vec<Sid> = self.members.voters.union(&self.members.observers).copied().collect();
+        for other in others.into_iter().filter(|other| *other != sid) {
+            let up = self.running.contains_key(&other) && !self.is_cut(sid, other);
+            self.link(sid, other, up);
+            if up {
+                self.link(other, sid, true);
+            }
         }
+        self.look(sid);
     }
 
     pub fn kill(&mut self, sid: Sid) {
         self.running.remove(&sid);
         self.told.remove(&sid);
         let others: Vec<Sid> = self.running.keys().copied().collect();
-        for other in others {
-            let now = self.now;
-            self.machine(other).link(now, sid, false);
-            self.collect(other);
-        }
+        others.into_iter().for_each(|other| self.link(other, sid, false));
         self.on_the_way.retain(|m| m.from != sid && m.to != sid);
     }
 
@@ -75,30 +77,29 @@ impl World {
     }
 
     pub fn cut(&mut self, a: Sid, b: Sid) {
-        self.link(a, b, false);
         self.cut.insert((a.min(b), a.max(b)));
+        self.link(a, b, false);
+        self.link(b, a, false);
         self.on_the_way.retain(|m| (m.from, m.to) != (a, b) && (m.from, m.to) != (b, a));
     }
 
     pub fn heal(&mut self, a: Sid, b: Sid) {
         self.cut.remove(&(a.min(b), a.max(b)));
-        self.link(a, b, true);
+        if self.running.contains_key(&a) && self.running.contains_key(&b) {
+            self.link(a, b, true);
+            self.link(b, a, true);
+        }
     }
 
     fn is_cut(&self, a: Sid, b: Sid) -> bool {
         self.cut.contains(&(a.min(b), a.max(b)))
     }
 
-    fn link(&mut self, a: Sid, b: Sid, up: bool) {
-        if self.is_cut(a, b) {
-            return;
-        }
-        for (one, other) in [(a, b), (b, a)] {
-            let now = self.now;
-            if self.running.contains_key(&a) && self.running.contains_key(&b) {
-                self.machine(one).link(now, other, up);
-                self.collect(one);
-            }
+    fn link(&mut self, sid: Sid, other: Sid, up: bool) {
+        let now = self.now;
+        if let Some(machine) = self.running.get_mut(&sid) {
+            machine.link(now, other, up);
+            self.collect(sid);
         }
     }
 
@@ -146,7 +147,9 @@ impl World {
     fn collect(&mut self, sid: Sid) {
         let arrives = self.now + LATENCY;
         while let Some(output) = self.machine(sid).poll_output() {
-            if let Output::Send { to, notification } = output {
+            if let Output::Send { to, notification } = output
+                && !self.mute.contains(&sid)
+            {
                 self.on_the_way.push_back(Message { arrives, from: sid, to, bytes: notification.encode() });
             }
         }
