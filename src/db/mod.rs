@@ -21,7 +21,7 @@ pub mod load;
 use std::{
     hash::BuildHasher,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -93,7 +93,10 @@ pub struct Database {
     quotas: quota::QuotaTrie,
     pub watches: Mutex<Watches>,
     last_zxid: Zxid,
-    capture: Option<Arc<Capture>>,
+    /// Images being written, oldest first.
+    captures: Vec<Arc<Capture>>,
+    /// Images of states that this one has replaced.
+    retired_captures: Vec<Weak<Capture>>,
     generation: u32,
     options: DbOptions,
 }
@@ -122,7 +125,8 @@ impl Database {
             quotas: quota::QuotaTrie::default(),
             watches: Mutex::new(Watches::default()),
             last_zxid: Zxid::ZERO,
-            capture: None,
+            captures: Vec::new(),
+            retired_captures: Vec::new(),
             generation: 0,
             options,
         }
