@@ -343,7 +343,8 @@ impl Election {
         let voters = self.supporters();
         let quorum = self.config.quorums.is_quorum(&voters);
         let absent = |sid: &Sid| self.links.get(sid) == Some(&false);
-        let unanimous = quorum && self.config.quorums.members().iter().all(|sid| voters.contains(sid) || absent(sid));
+        let unanimous =
+            quorum && self.config.quorums.members().iter().all(|sid| voters.contains(sid) || absent(sid));
         let Some(round) = &mut self.round else { return };
         if unanimous {
             self.decide(now, self.vote, How::Unanimous, voters);
