@@ -5,6 +5,7 @@ pub mod auth;
 pub mod clock;
 pub mod conn;
 pub mod core_loop;
+pub mod election_net;
 pub mod environment;
 pub mod fatal;
 pub mod four_letter;
