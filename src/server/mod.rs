@@ -8,6 +8,7 @@ pub mod core_loop;
 pub mod environment;
 pub mod fatal;
 pub mod four_letter;
+pub mod learner_net;
 pub mod listener;
 pub mod log_thread;
 pub mod logging;
