@@ -143,6 +143,23 @@ impl Database {
     }
 
     /// The last txn this state includes.
+    /// A leader stands at the beginning of its epoch before it has proposed anything (`Leader.startZkServer`).
+    pub fn begin_epoch(&mut self, zxid: Zxid) {
+        self.last_zxid = self.last_zxid.max(zxid);
+    }
+
+    /// `/zookeeper/config` says what this server's own configuration says (`ZKDatabase.initConfigInZKDatabase`).
+    pub fn init_config(&mut self, text: &str, version: i64, wall_now: Millis) {
+        let Some(id) = self.nodes.find(path::CONFIG) else { return };
+        self.save_for_capture(id);
+        if let Some(node) = self.nodes.slot_mut(id) {
+            node.data = Some(text.as_bytes().into());
+            node.stat.version = -1;
+            node.stat.mzxid = Zxid(version);
+            node.stat.mtime = wall_now;
+        }
+    }
+
     pub fn last_zxid(&self) -> Zxid {
         self.last_zxid
     }
