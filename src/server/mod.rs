@@ -9,6 +9,7 @@ pub mod election_net;
 pub mod environment;
 pub mod fatal;
 pub mod four_letter;
+pub mod learner_net;
 pub mod listener;
 pub mod log_thread;
 pub mod logging;
