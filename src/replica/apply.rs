@@ -42,6 +42,9 @@ impl Replica {
             }
             let Some(arriving) = self.arriving.take() else { return };
             db.replace(*arriving);
+            // What the leader's snapshot says may be another server's view (ZOOKEEPER-2819).
+            let ensemble = &self.peer.config().ensemble;
+            db.init_config(&ensemble.to_string(), ensemble.version, self.now.wall);
             self.projection = Projection::default();
             self.peer.replaced(self.now.mono, db.last_zxid());
             self.pump(db);
