@@ -40,9 +40,11 @@ impl Replica {
                     Delivery::Synced => self.synced(db),
                 }
             }
-            let Some(mut arriving) = self.arriving.take() else { return };
-            std::mem::swap(db, &mut arriving);
-            self.retired = Some(arriving);
+            let Some(arriving) = self.arriving.take() else { return };
+            db.replace(*arriving);
+            // What the leader's snapshot says may be another server's view (ZOOKEEPER-2819).
+            let ensemble = &self.peer.config().ensemble;
+            db.init_config(&ensemble.to_string(), ensemble.version, self.now.wall);
             self.projection = Projection::default();
             self.peer.replaced(self.now.mono, db.last_zxid());
             self.pump(db);
