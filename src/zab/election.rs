@@ -67,6 +67,8 @@ pub struct Election {
     round: Option<Round>,
     /// To voters; of those that are missing nothing is known yet.
     links: BTreeMap<Sid, Link>,
+    /// Voters that have asked while this server had a leader: they may only have noticed its end a moment earlier.
+    asked: BTreeMap<Sid, (Millis, Notification)>,
     outputs: VecDeque<Output>,
     story: Vec<StoryLine>,
 }
@@ -128,6 +130,7 @@ impl Election {
             vote,
             round: None,
             links: BTreeMap::new(),
+            asked: BTreeMap::new(),
             outputs: VecDeque::new(),
             story: Vec::new(),
         }
@@ -153,6 +156,13 @@ impl Election {
         self.tell(now, self.config.sid, ServerState::Looking, self.vote, Did::Began);
         self.broadcast(now);
         self.judge(now);
+        // Who noticed the leader's end first sent its vote while this server still followed, and sends none again for a while.
+        for (from, (at, notification)) in std::mem::take(&mut self.asked) {
+            let meant = notification.vote.round >= self.vote.round && now - at <= FIRST_RESEND_MS;
+            if meant && self.round.is_some() {
+                self.weigh(now, from, &notification);
+            }
+        }
     }
 
     pub fn state(&self) -> ServerState {
@@ -177,6 +187,7 @@ impl Election {
     }
 
     pub fn handle(&mut self, now: Millis, from: Sid, notification: &Notification) {
+        self.asked.remove(&from);
         if !self.is_voter(from) {
             self.answer_stranger(now, from, notification);
         } else if self.state != ServerState::Looking {
@@ -257,6 +268,7 @@ impl Election {
     /// A server that votes in nobody's eyes but its own answers nobody: Java would answer it back, without end.
     fn answer_late_joiner(&mut self, now: Millis, from: Sid, n: &Notification) {
         if n.state == ServerState::Looking && self.is_voter(self.config.sid) {
+            self.asked.insert(from, (now, n.clone()));
             self.send(from);
             self.tell(now, from, n.state, n.vote, Did::ToldLateJoiner { leader: self.vote.leader });
         }
