@@ -37,24 +37,8 @@ impl PacketType {
 
     pub fn name(self) -> &'static str {
         const NAMES: [&str; 19] = [
-            "REQUEST",
-            "PROPOSAL",
-            "ACK",
-            "COMMIT",
-            "PING",
-            "REVALIDATE",
-            "SYNC",
-            "INFORM",
-            "COMMITANDACTIVATE",
-            "NEWLEADER",
-            "FOLLOWERINFO",
-            "UPTODATE",
-            "DIFF",
-            "TRUNC",
-            "SNAP",
-            "OBSERVERINFO",
-            "LEADERINFO",
-            "ACKEPOCH",
+            "REQUEST", "PROPOSAL", "ACK", "COMMIT", "PING", "REVALIDATE", "SYNC", "INFORM", "COMMITANDACTIVATE",
+            "NEWLEADER", "FOLLOWERINFO", "UPTODATE", "DIFF", "TRUNC", "SNAP", "OBSERVERINFO", "LEADERINFO", "ACKEPOCH",
             "INFORMANDACTIVATE",
         ];
         usize::try_from(self.0 - 1).ok().and_then(|n| NAMES.get(n)).copied().unwrap_or("UNKNOWN")

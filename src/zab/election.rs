@@ -24,15 +24,10 @@ pub struct ElectionConfig {
 
 #[derive(Debug)]
 pub enum Output {
-    Send {
-        to: Sid,
-        notification: Notification,
-    },
+    Send { to: Sid, notification: Notification },
     Reconnect,
     /// The election is over; `leader` is this server itself or whom it follows or observes.
-    Decided {
-        leader: Sid,
-    },
+    Decided { leader: Sid },
 }
 
 /// Lives as long as the server: it looks for a leader, and answers others that look while this one does not.
