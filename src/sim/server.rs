@@ -37,10 +37,15 @@ use crate::{
     replica::{Handshake, Input, Now, Output, Replica, ReplicaConfig, Request},
     session::Lease,
     storage::{
-        self, Disk, EpochFile, LogOptions, LogReader, LogWriter, RecoveryOptions, StorageError,
+        self, Disk, EpochFile, Epochs, LogOptions, LogReader, LogWriter, RecoveryOptions, StorageError,
         recovery::DirLock,
     },
-    zab::{self, LogProbe, Persist, Standing, Timing, Token},
+    zab::{
+        self, LogProbe, PeerConfig, Persist, Standing, Timing, Token,
+        peer::Recovered,
+        quorum::{Quorums, Voters},
+        sync::SyncRules,
+    },
 };
 
 const READS: ReadRules = ReadRules { skip_acl: false, modern: false };
@@ -183,26 +188,21 @@ fn recover(disk: &Arc<dyn Disk>) -> Result<storage::Recovered<Restore>, StorageE
 /// What `server` does with its files before it has a replica.
 struct Opened {
     db: Database,
-    committed: Vec<(Zxid, Bytes)>,
-    last_zxid: Zxid,
-    accepted: Epoch,
-    current: Epoch,
+    recovered: Recovered,
     lock: DirLock,
 }
 
 fn open(disk: &Arc<dyn Disk>) -> Result<Opened, StorageError> {
-    let mut recovered = recover(disk)?;
-    let committed = std::mem::take(&mut recovered.sink.committed);
-    let db = recovered.sink.into_database();
-    if recovered.fresh {
+    let mut found = recover(disk)?;
+    let recent = std::mem::take(&mut found.sink.committed);
+    let db = found.sink.into_database();
+    if found.fresh {
         Image::of(&db).write(disk, &files())?;
     }
-    let last_zxid = recovered.last_zxid;
-    let read = |which| storage::read_epoch(&**disk, &files(), which);
-    // As `QuorumPeer.loadDataBase`: without the files, the epoch of the last txn (B§3.4).
-    let current = read(EpochFile::Current)?.unwrap_or(last_zxid.epoch());
-    let accepted = read(EpochFile::Accepted)?.unwrap_or(last_zxid.epoch());
-    Ok(Opened { db, committed, last_zxid, accepted, current, lock: recovered.lock })
+    let last_zxid = found.last_zxid;
+    let Epochs { accepted, current } = storage::open_epochs(&**disk, &files(), last_zxid)?;
+    let recovered = Recovered { last_zxid, accepted_epoch: accepted, current_epoch: current, recent };
+    Ok(Opened { db, recovered, lock: found.lock })
 }
 
 impl World {
@@ -218,17 +218,16 @@ impl World {
         self.server(sid).life += 1;
         let life = self.server(sid).life;
         self.trace.line(self.now, || {
+            let Recovered { last_zxid, accepted_epoch, current_epoch, .. } = &opened.recovered;
             format!(
-                "s{sid} START life {life}: last {} accepted {} current {}",
-                opened.last_zxid, opened.accepted, opened.current
+                "s{sid} START life {life}: last {last_zxid} accepted {accepted_epoch} current {current_epoch}"
             )
         });
         self.recovered(sid, &opened);
-        let Opened { db, committed, last_zxid, accepted, current, lock } = opened;
+        let Opened { db, recovered, lock } = opened;
         let now = self.server(sid).now(self.now);
         let config = self.replica_config(sid, now);
-        let settings = self.member(sid, accepted, current, last_zxid, committed);
-        let replica = Replica::ensemble(config, settings, &db, now);
+        let replica = Replica::member(config, self.peer_config(sid), recovered, now);
         let options = LogOptions {
             prealloc_kib: self.scenario.prealloc_kib,
             force_sync: self.options.canary != Some(Canary::FsyncIgnored),
@@ -263,7 +262,8 @@ impl World {
         let believes = self.options.canary == Some(Canary::FsyncIgnored);
         let ghost = self.witness.server(sid);
         ghost.votes = votes;
-        let last = opened.last_zxid;
+        let last = opened.recovered.last_zxid;
+        let current = opened.recovered.current_epoch;
         let in_durable = ghost.durable.through(last);
         let in_history = ghost.history.through(last);
         let durable = ghost.durable.last();
@@ -278,7 +278,7 @@ impl World {
         *ghost = Ghost {
             applied: opened.db.last_zxid(),
             up: true,
-            current_epoch: opened.current,
+            current_epoch: current,
             ..Ghost::new(sid, votes)
         };
         ghost.history.replace(list.clone());
@@ -291,10 +291,10 @@ impl World {
                 "Recovery",
                 format!("server {sid} recovers up to {last}; its disk was known to hold everything up to {durable}"),
             );
-        } else if opened.current < epoch_before {
+        } else if current < epoch_before {
             self.fail(
                 "Recovery",
-                format!("server {sid} finds currentEpoch {} after {epoch_before}", opened.current),
+                format!("server {sid} finds currentEpoch {} after {epoch_before}", current),
             );
         }
         self.check_recovered(sid, &opened.db);
@@ -339,12 +339,31 @@ impl World {
             tick_ms: self.scenario.tick_ms as Millis,
             snap_count: self.scenario.snap_count,
             snapshot_at_start: false,
+            leader_serves: true,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),
             read: READS,
             seed: self.rng.next(),
             session_seed_ms: now.wall,
+        }
+    }
+
+    fn peer_config(&self, sid: Sid) -> PeerConfig {
+        let ensemble = self.ensemble();
+        PeerConfig {
+            sid,
+            role: self.role(sid),
+            quorums: Quorums::new(Voters::of(&ensemble)),
+            ensemble,
+            timing: Timing {
+                tick_ms: self.scenario.tick_ms as Millis,
+                init_limit: self.scenario.init_limit,
+                sync_limit: self.scenario.sync_limit,
+            },
+            sync: SyncRules { force_snapshot: false, may_read_log: true },
+            observer_logs: true,
+            initial_counter: None,
         }
     }
 
@@ -845,26 +864,16 @@ impl World {
     }
 
     fn probe(&mut self, sid: Sid, from: Zxid) -> Option<LogProbe> {
-        let mut before = None;
-        let mut first = None;
-        let mut last = Zxid::ZERO;
-        let mut gap = false;
-        self.log_of(sid, Zxid::ZERO, |zxid, _| {
-            let follows = last == Zxid::ZERO
-                || zxid == last.next()
-                || zxid.epoch() > last.epoch() && zxid.counter() <= 1;
-            gap |= !follows && first.is_some();
-            if gap {
-                return;
+        let (disk, limits) = (self.server(sid).disk(), DbOptions::default().limits.for_files());
+        match storage::probe_log(&disk, &files(), &files(), from, 0.0, limits) {
+            Ok(found) => {
+                found.map(|storage::LogProbe { before, first, last }| LogProbe { before, first, last })
             }
-            match zxid < from {
-                true => before = Some(zxid),
-                false => drop(first.get_or_insert(zxid)),
+            Err(e) => {
+                self.fail("Driver", format!("the log of server {sid} cannot be read: {e}"));
+                None
             }
-            last = zxid;
-        })
-        .ok()?;
-        Some(LogProbe { before, first: first?, last })
+        }
     }
 
     fn stream_log(&mut self, sid: Sid, process: &mut Process, link: LinkId, after: Zxid, through: Zxid) {
@@ -984,9 +993,7 @@ impl World {
             }
             DiskItem::Current { epoch, .. } => ghost.current_epoch = *epoch,
             DiskItem::Snapshot { history, .. } => {
-                if !ghost.durable.starts_with(history) {
-                    ghost.durable.replace(history.clone());
-                }
+                ghost.durable.replace(history.clone());
             }
             DiskItem::Accepted { .. } | DiskItem::Roll => {}
         }
@@ -1151,8 +1158,9 @@ fn write(log: &mut LogWriter, disk: &Arc<dyn Disk>, batch: &[DiskItem]) -> Resul
                 storage::write_epoch(&**disk, &dir, EpochFile::Current, *epoch)?;
             }
             DiskItem::Snapshot { image, .. } => {
-                log.roll().map_err(failed)?;
+                log.sync().map_err(failed)?;
                 image.write(disk, &dir)?;
+                log.cut_behind_snapshot(&dir, image.zxid)?;
             }
             DiskItem::Truncate { token, to } => {
                 if let Some(token) = last.take() {
