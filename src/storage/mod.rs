@@ -23,6 +23,6 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use epoch::{EpochFile, read_epoch, write_epoch};
 pub use error::StorageError;
 pub use purge::{Purged, dir_size, purge};
-pub use recovery::{Recovered, RecoveryOptions, Replay, open};
+pub use recovery::{Recovered, RecoveryOptions, Replay, Restored, open, reload};
 pub use snapshot::{SnapshotEncoder, SnapshotFile, SnapshotOptions, SnapshotSink};
 pub use txn_log::{LogEntry, LogOptions, LogReader, LogWriter, SyncReport, TornTail};

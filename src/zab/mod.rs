@@ -7,12 +7,19 @@
 //! NEWLEADER → ACKs of single txns. Whatever waits for the disk is a [`Persist`] with a [`Token`].
 
 pub mod broadcast;
+pub mod effects;
 pub mod election;
+pub mod history;
+pub mod leader;
+pub mod learner;
+pub mod peer;
 pub mod quorum;
+pub mod sync;
 
 use bytes::Bytes;
 
 use crate::{
+    config::{Ensemble, PeerType},
     ids::{Epoch, LinkId, Millis, Sid, Zxid},
     proto::quorum::{Notification, QuorumPacket},
 };
@@ -32,7 +39,8 @@ pub enum Persist {
     AcceptedEpoch(Epoch),
     /// `currentEpoch`: the epoch whose history is on disk.
     CurrentEpoch(Epoch),
-    /// The database as it is when the driver gets here, as a snapshot; the log begins a new file behind it.
+    /// The database as it is when the driver gets here, as a snapshot. Whatever the log has behind its zxid is cut, and the log
+    /// begins a new file.
     Snapshot,
 }
 
@@ -100,17 +108,54 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Looking,
+    Standalone,
     Leading { epoch: Epoch },
     Following { leader: Sid, epoch: Epoch },
     Observing { leader: Sid, epoch: Epoch },
 }
 
-/// Limits and manners, from zoo.cfg.
+/// Everything a peer is told of itself and of the others.
 #[derive(Clone, Debug)]
+pub struct PeerConfig {
+    pub sid: Sid,
+    pub role: PeerType,
+    pub ensemble: Ensemble,
+    pub quorums: quorum::Quorums,
+    pub timing: Timing,
+    pub sync: sync::SyncRules,
+    /// Whether an observer keeps a log and snapshots: syncEnabled.
+    pub observer_logs: bool,
+    /// `zookeeper.testingonly.initialZxid`, its counter.
+    pub initial_counter: Option<u32>,
+}
+
+impl PeerConfig {
+    /// A configuration without a version gets that of the first leader's epoch (ZOOKEEPER-1783).
+    fn config_led_in(&self, epoch: Epoch) -> String {
+        let mut ensemble = self.ensemble.clone();
+        if ensemble.version == 0 {
+            ensemble.version = Zxid::new(epoch, 0).0;
+        }
+        ensemble.to_string()
+    }
+}
+
+/// Limits and manners, from zoo.cfg.
+#[derive(Clone, Copy, Debug)]
 pub struct Timing {
     pub tick_ms: Millis,
     /// Ticks to connect and to synchronise.
     pub init_limit: u32,
     /// Ticks without a sign of life.
     pub sync_limit: u32,
+}
+
+impl Timing {
+    pub fn init_ms(&self) -> Millis {
+        self.tick_ms * Millis::from(self.init_limit)
+    }
+
+    pub fn sync_ms(&self) -> Millis {
+        self.tick_ms * Millis::from(self.sync_limit)
+    }
 }
