@@ -39,7 +39,6 @@ pub struct Hello {
 
 #[derive(Debug)]
 pub struct Client {
-    n: usize,
     pipe: Option<PipeId>,
     /// The session is open on this connection.
     is_open: bool,
@@ -89,9 +88,8 @@ struct Watch {
 const PATHS: &[&str] = &["/a", "/b", "/c", "/a/x", "/a/y", "/b/x", "/e1", "/e2"];
 
 impl Client {
-    pub fn new(n: usize, scenario: &Scenario, rng: &mut Rng) -> Client {
+    pub fn new(scenario: &Scenario, rng: &mut Rng) -> Client {
         Client {
-            n,
             pipe: None,
             is_open: false,
             session: None,
@@ -368,8 +366,16 @@ impl World {
                     _ => !w.children,
                 }
         };
-        let (spent, kept): (Vec<Watch>, Vec<Watch>) = self.clients[n].watches.drain(..).partition(meant);
-        self.clients[n].watches = kept;
+        // setWatches tells of a deleted node once for each way in which it was watched, a server's watches only once.
+        let one_by_one = self.clients[n].outstanding.iter().any(|s| matches!(s.what, What::SetWatches));
+        let mut spent = Vec::new();
+        self.clients[n].watches.retain(|w| {
+            let is_spent = meant(w) && !(one_by_one && !spent.is_empty());
+            if is_spent {
+                spent.push(w.clone());
+            }
+            !is_spent
+        });
         if spent.is_empty() {
             return self
                 .fail("Watches", format!("client {n} is told of {path} ({kind}), which it does not watch"));

@@ -110,10 +110,6 @@ impl Model {
         self.txns.get(&zxid).copied()
     }
 
-    pub fn closed(&self, session: SessionId) -> Option<Zxid> {
-        self.closed.get(&session).copied()
-    }
-
     /// The node as of `zxid`.
     pub fn node_at(&self, path: &str, zxid: Zxid) -> Option<&Node> {
         let states = self.past.get(canonical(path))?;

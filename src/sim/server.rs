@@ -57,8 +57,6 @@ const FIRST_LINK: u64 = 1 << 32;
 const WALL_EPOCH_MS: Millis = 1_767_225_600_000;
 
 pub struct Server {
-    pub sid: Sid,
-    role: PeerType,
     disk: SimDisk,
     pub life: u32,
     pub process: Option<Box<Process>>,
@@ -139,10 +137,7 @@ impl DiskItem {
 
 impl Server {
     pub fn all(scenario: &Scenario, rng: &mut Rng) -> Vec<Server> {
-        let roles = scenario.roles.iter().zip(1..);
-        let server = |(role, n): (&PeerType, i64)| Server {
-            sid: Sid(n),
-            role: *role,
+        let server = |_: &PeerType| Server {
             disk: SimDisk::default(),
             life: 0,
             process: None,
@@ -152,7 +147,7 @@ impl Server {
             wall_skew_ms: rng.below(2000) as i64 - 1000,
             mono_base_ms: rng.below(1_000_000) as i64,
         };
-        roles.map(server).collect()
+        scenario.roles.iter().map(server).collect()
     }
 
     pub fn is_idle(&self) -> bool {
@@ -225,7 +220,7 @@ impl World {
         });
         self.recovered(sid, &opened);
         let Opened { db, recovered, lock } = opened;
-        let now = self.server(sid).now(self.now);
+        let now = self.now_at(sid);
         let config = self.replica_config(sid, now);
         let replica = Replica::member(config, self.peer_config(sid), recovered, now);
         let options = LogOptions {
@@ -411,6 +406,10 @@ impl World {
         *self.witness.server(sid) = Ghost::new(sid, votes);
     }
 
+    fn now_at(&self, sid: Sid) -> Now {
+        self.servers[sid.0 as usize - 1].now(self.now)
+    }
+
     pub fn give(&mut self, sid: Sid, life: u32, arrival: Arrival) {
         let server = self.server(sid);
         let Some(process) = server.process.as_mut().filter(|_| server.life == life) else { return };
@@ -467,7 +466,7 @@ impl World {
         let Some(mut process) = self.server(sid).process.take() else { return };
         let life = self.server(sid).life;
         take(self, &mut process);
-        let now = self.server(sid).now(self.now);
+        let now = self.now_at(sid);
         if process.replica.poll_timeout().is_some_and(|due| due <= now.mono) {
             process.replica.handle_timeout(now, &process.db);
         }
@@ -503,7 +502,7 @@ impl World {
     }
 
     fn input(&mut self, sid: Sid, process: &mut Process, input: Input) {
-        let now = self.server(sid).now(self.now);
+        let now = self.now_at(sid);
         process.replica.handle(now, input, &process.db);
     }
 
@@ -623,7 +622,7 @@ impl World {
         let tick = self.scenario.tick_ms as i32;
         let handshake =
             Handshake { timeout_ms: hello.timeout_ms.clamp(2 * tick, 20 * tick), with_read_only: true };
-        let received = self.server(sid).now(self.now).mono;
+        let received = self.now_at(sid).mono;
         self.input(
             sid,
             process,
@@ -638,7 +637,7 @@ impl World {
 
     /// A read of a connection that waits for nothing is answered at once, the rest goes to the core (`conn.rs`).
     fn request(&mut self, sid: Sid, process: &mut Process, conn: ConnId, xid: i32, op: OpCode, body: Bytes) {
-        let mono = self.server(sid).now(self.now).mono;
+        let mono = self.now_at(sid).mono;
         let Some(shell) = process.conns.get_mut(&conn) else { return };
         let Some((session, lease, timeout_ms)) = &shell.active else { return };
         let session = *session;

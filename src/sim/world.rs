@@ -20,6 +20,7 @@ use super::{
     trace::Trace,
 };
 use crate::{
+    config::PeerType,
     ids::{LinkId, Sid, Zxid},
     proto::quorum::Notification,
     zab::Standing,
@@ -197,7 +198,7 @@ impl World {
         let scenario = Scenario::draw(&mut rng);
         let trace = Trace::new(keeps, options.prints);
         let servers = Server::all(&scenario, &mut rng);
-        let clients = (0..scenario.clients).map(|n| Client::new(n, &scenario, &mut rng)).collect();
+        let clients = (0..scenario.clients).map(|_| Client::new(&scenario, &mut rng)).collect();
         let mut world = World {
             now: 0,
             seq: 0,
@@ -226,6 +227,7 @@ impl World {
         let scenario = self.scenario.clone();
         self.trace.line(0, || format!("{scenario:?}"));
         for sid in self.sids() {
+            self.witness.server(sid).votes = self.role(sid) == PeerType::Participant;
             let at = self.rng.between(0, 300 * MS);
             self.at(at, Event::Start(sid));
         }
@@ -360,7 +362,7 @@ impl World {
             Standing::Following { leader, epoch } | Standing::Observing { leader, epoch } => {
                 (*leader, *epoch) == known
             }
-            Standing::Looking => false,
+            Standing::Looking | Standing::Standalone => false,
         };
         ghosts().all(|g| g.up && g.serving && belongs(&g.standing))
             && ghosts().filter(|g| matches!(g.standing, Standing::Leading { .. })).count() == 1

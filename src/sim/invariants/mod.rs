@@ -197,11 +197,11 @@ impl Witness {
 
     /// A txn goes to the log of `sid`: its own proposal, if it leads the txn's epoch.
     pub fn logs(&mut self, sid: Sid, logged: Logged) {
-        self.server(sid).history.push(logged);
-        if let Some(record) = self.epochs.get_mut(&logged.zxid.epoch().0)
-            && record.leaders.contains(&sid)
-        {
-            record.proposals.push(logged);
+        let ghost = self.server(sid);
+        ghost.history.push(logged);
+        // Whoever has led an epoch and follows now may be sent txns of it that it has lost.
+        if ghost.leads() == Some(logged.zxid.epoch()) {
+            self.epochs.entry(logged.zxid.epoch().0).or_default().proposals.push(logged);
         }
     }
 

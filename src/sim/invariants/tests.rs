@@ -13,6 +13,7 @@ fn healthy() -> Witness {
         *w.server(Sid(sid)) = Ghost { up: true, serving: true, ..Ghost::new(Sid(sid), true) };
     }
     w.leads(Sid(1), Epoch(1));
+    w.server(Sid(1)).standing = Standing::Leading { epoch: Epoch(1) };
     for counter in 1..=2 {
         for sid in 1..=3 {
             w.logs(Sid(sid), logged(1, counter));
@@ -20,17 +21,21 @@ fn healthy() -> Witness {
             w.server(Sid(sid)).applied = logged(1, counter).zxid;
         }
     }
-    w.server(Sid(1)).standing = Standing::Leading { epoch: Epoch(1) };
     w.deliver(Sid(1));
     assert_eq!(w.check(&[]), Ok(()));
     w
 }
 
 fn finds(invariant: &str, wrong: impl FnOnce(&mut Witness)) {
+    finds_beside(&[], invariant, wrong);
+}
+
+/// Where another property is violated as well.
+fn finds_beside(others: &[&str], invariant: &str, wrong: impl FnOnce(&mut Witness)) {
     let mut w = healthy();
     wrong(&mut w);
     w.dirty = true;
-    let found = w.check(&[]).expect_err(invariant);
+    let found = w.check(others).expect_err(invariant);
     assert_eq!(found.invariant, invariant, "{found}");
 }
 
@@ -50,7 +55,10 @@ fn a_server_that_shows_something_else() {
 
 #[test]
 fn a_txn_out_of_order() {
-    finds("TotalOrder", |w| w.server(Sid(2)).history.push(logged(1, 1)));
+    finds("TotalOrder", |w| {
+        w.server(Sid(2)).serving = false;
+        w.server(Sid(2)).history.push(logged(1, 1));
+    });
 }
 
 #[test]
@@ -95,11 +103,11 @@ fn a_leader_that_lacks_what_was_delivered() {
 
 #[test]
 fn a_primary_that_broadcasts_without_what_was_delivered() {
-    finds("PrimaryIntegrity", |w| {
-        let ghost = w.server(Sid(2));
-        ghost.serving = false;
-        ghost.history.cut(1);
+    finds_beside(&["LeaderLogCompleteness", "CommittedLogMonotonicity"], "PrimaryIntegrity", |w| {
+        w.server(Sid(2)).history.cut(1);
+        w.server(Sid(2)).applied = logged(1, 1).zxid;
         w.leads(Sid(2), Epoch(2));
+        w.server(Sid(2)).standing = Standing::Leading { epoch: Epoch(2) };
         w.logs(Sid(2), logged(2, 1));
     });
 }
