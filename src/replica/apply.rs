@@ -40,9 +40,8 @@ impl Replica {
                     Delivery::Synced => self.synced(db),
                 }
             }
-            let Some(mut arriving) = self.arriving.take() else { return };
-            std::mem::swap(db, &mut arriving);
-            self.retired = Some(arriving);
+            let Some(arriving) = self.arriving.take() else { return };
+            db.replace(*arriving);
             self.projection = Projection::default();
             self.peer.replaced(self.now.mono, db.last_zxid());
             self.pump(db);

@@ -37,7 +37,7 @@ use crate::{
     proto::{ErrorCode, OpCode},
     session::{Lease, Owner, SessionTracker},
     zab::{
-        self, Persist, PeerConfig, Standing,
+        self, PeerConfig, Persist, Standing,
         effects::Event,
         peer::{Peer, Recovered},
     },
@@ -81,9 +81,8 @@ pub struct Replica {
     resuming: Map<SessionId, (ConnId, Handshake)>,
     /// Connections that wait for the leader's SYNC, in order.
     syncing: VecDeque<ConnId>,
-    /// A database on its way into place, and one that is no longer used.
+    /// A database on its way into place.
     arriving: Option<Box<Database>>,
-    retired: Option<Box<Database>>,
     outputs: VecDeque<Output>,
     /// Replies and txns are encoded behind each other and split off, a batch's worth to an allocation.
     arena: BytesMut,
@@ -107,12 +106,26 @@ struct Conn {
 #[derive(Debug)]
 enum Waiting {
     /// `zxid`: none where a leader elsewhere gives it out.
-    Write { zxid: Option<Zxid>, xid: i32, op: OpCode, received: Millis },
+    Write {
+        zxid: Option<Zxid>,
+        xid: i32,
+        op: OpCode,
+        received: Millis,
+    },
     Read(Request),
     /// Until the leader has answered.
     Sync(Request),
-    Refused { xid: i32, op: OpCode, err: ErrorCode, empty_multi: bool, received: Millis },
-    Open { lease: Arc<Lease>, received: Millis },
+    Refused {
+        xid: i32,
+        op: OpCode,
+        err: ErrorCode,
+        empty_multi: bool,
+        received: Millis,
+    },
+    Open {
+        lease: Arc<Lease>,
+        received: Millis,
+    },
 }
 
 impl Replica {
@@ -150,7 +163,6 @@ impl Replica {
             resuming: Map::default(),
             syncing: VecDeque::new(),
             arriving: None,
-            retired: None,
             outputs: VecDeque::new(),
             arena: BytesMut::new(),
             snapshots: SnapshotPace::new(config.snap_count, config.seed),
@@ -238,11 +250,6 @@ impl Replica {
 
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
-    }
-
-    /// A database that has been replaced; dropping a large one takes time.
-    pub fn take_retired(&mut self) -> Option<Box<Database>> {
-        self.retired.take()
     }
 
     /// Serving, and the one that proposes.

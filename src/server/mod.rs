@@ -5,12 +5,15 @@ pub mod auth;
 pub mod clock;
 pub mod conn;
 pub mod core_loop;
+pub mod election_net;
 pub mod environment;
 pub mod fatal;
 pub mod four_letter;
+pub mod learner_net;
 pub mod listener;
 pub mod log_thread;
 pub mod logging;
+pub mod net;
 pub mod registry;
 pub mod restore;
 pub mod shared;
@@ -35,6 +38,11 @@ use crate::{
     pipeline::{prep::PrepRules, read::ReadRules},
     replica::{Replica, ReplicaConfig},
     storage::{self, LogOptions, LogWriter, RecoveryOptions, StorageError},
+    zab::{
+        PeerConfig, Timing,
+        quorum::{Quorums, Voters},
+        sync::SyncRules,
+    },
 };
 
 /// Messages that may wait for the core; a producer waits beyond that.
@@ -176,8 +184,12 @@ async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> an
         },
     );
     let read_rules = ReadRules { skip_acl: settings.skip_acl, modern: settings.modern_client_ops };
-    let replica =
-        Replica::standalone(replica_config(&config, clock, read_rules, !opened.fresh), &db, clock.now());
+    let replica = Replica::standalone(
+        replica_config(&config, clock, read_rules, !opened.fresh),
+        peer_config(&config),
+        &db,
+        clock.now(),
+    );
     let shared = Arc::new(Shared {
         config,
         clock,
@@ -186,6 +198,7 @@ async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> an
         conns: Registry::default(),
         stats: ServerStats::default(),
         read_rules,
+        standing: Default::default(),
         in_process: AtomicUsize::new(0),
         core: core_tx,
     });
@@ -197,7 +210,7 @@ async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> an
     tracing::info!("binding to port {}", conn::java_address(local));
     let host = if local.ip().is_unspecified() { "127.0.0.1".to_owned() } else { local.ip().to_string() };
     tracing::info!("serving clients; connect with: bin/zkCli.sh -server {host}:{}", local.port());
-    let core = Core::new(shared.clone(), replica, queue);
+    let core = Core::new(shared.clone(), replica, queue, None);
     #[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
     let critical = {
         let core = tokio::spawn(core.run(core_rx));
@@ -231,12 +244,41 @@ fn replica_config(config: &Config, clock: Clock, read: ReadRules, snapshot_at_st
         tick_ms: config.tick_time_ms,
         snap_count: settings.snap_count,
         snapshot_at_start,
+        leader_serves: settings.leader_serves,
         container_check_interval_ms: settings.container_check_interval_ms,
         container_max_per_minute: u32::try_from(settings.container_max_per_minute).unwrap_or(u32::MAX),
-        prep: PrepRules { skip_acl: settings.skip_acl, reconfig_enabled: config.reconfig_enabled },
+        prep: PrepRules {
+            skip_acl: settings.skip_acl,
+            reconfig_enabled: config.reconfig_enabled,
+            always_logged: config.is_distributed(),
+        },
         read,
         seed: random_seed(),
         session_seed_ms: clock.wall(),
+    }
+}
+
+fn peer_config(config: &Config) -> PeerConfig {
+    let settings = &config.settings;
+    let distributed = config.is_distributed();
+    let sid = if distributed { config.server_id.unwrap_or_default() } else { Sid(0) };
+    let voters = if distributed { Voters::of(&config.ensemble) } else { Voters::new([sid]) };
+    PeerConfig {
+        sid,
+        role: config.peer_type,
+        ensemble: config.ensemble.clone(),
+        quorums: Quorums::new(voters),
+        timing: Timing {
+            tick_ms: config.tick_time_ms,
+            init_limit: config.init_limit,
+            sync_limit: config.sync_limit,
+        },
+        sync: SyncRules {
+            force_snapshot: settings.force_snapshot_sync,
+            may_read_log: settings.snapshot_size_factor >= 0.0,
+        },
+        observer_logs: config.sync_enabled,
+        initial_counter: settings.initial_zxid.map(|zxid| zxid as u32),
     }
 }
 

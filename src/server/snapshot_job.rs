@@ -51,6 +51,23 @@ impl Look for Shared {
     }
 }
 
+/// One that images can be taken of while it changes.
+pub trait Lend: Look + Send + Sync + 'static {
+    fn end_capture(&self, capture: &Arc<Capture>);
+}
+
+impl Lend for RwLock<Database> {
+    fn end_capture(&self, capture: &Arc<Capture>) {
+        self.write().end_capture(capture);
+    }
+}
+
+impl Lend for Shared {
+    fn end_capture(&self, capture: &Arc<Capture>) {
+        self.db.end_capture(capture);
+    }
+}
+
 /// One that nobody else holds yet.
 impl Look for Database {
     fn look<R>(&self, at: impl FnOnce(&Database) -> R) -> R {

@@ -10,6 +10,7 @@ pub mod disk;
 pub mod epoch;
 mod error;
 pub mod file_name;
+mod probe;
 pub mod purge;
 pub mod recovery;
 pub mod snapshot;
@@ -20,8 +21,9 @@ mod tests;
 pub mod txn_log;
 
 pub use disk::{Disk, DiskFile, RealDisk};
-pub use epoch::{EpochFile, read_epoch, write_epoch};
+pub use epoch::{EpochFile, Epochs, open_epochs, read_epoch, write_epoch};
 pub use error::StorageError;
+pub use probe::{LogProbe, probe_log};
 pub use purge::{Purged, dir_size, purge};
 pub use recovery::{Recovered, RecoveryOptions, Replay, Restored, open, reload};
 pub use snapshot::{SnapshotEncoder, SnapshotFile, SnapshotOptions, SnapshotSink};

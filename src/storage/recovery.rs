@@ -215,7 +215,7 @@ fn reaches_newest<S>(disk: &dyn Disk, dir: &Path, restored: &Restored<S>) -> Res
 }
 
 /// Within an epoch every zxid is logged; a new epoch begins at 1.
-fn follows(last: Zxid, zxid: Zxid) -> bool {
+pub fn follows(last: Zxid, zxid: Zxid) -> bool {
     zxid == last.next() || zxid.epoch() > last.epoch() && zxid.counter() <= 1
 }
 

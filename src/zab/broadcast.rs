@@ -22,7 +22,13 @@ pub struct Broadcast {
 
 impl Broadcast {
     pub fn new(quorums: Quorums, last_zxid: Zxid) -> Broadcast {
-        Broadcast { quorums, acked: BTreeMap::new(), last_proposed: last_zxid, decided: last_zxid, stale: false }
+        Broadcast {
+            quorums,
+            acked: BTreeMap::new(),
+            last_proposed: last_zxid,
+            decided: last_zxid,
+            stale: false,
+        }
     }
 
     pub fn last_proposed(&self) -> Zxid {

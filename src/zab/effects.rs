@@ -27,14 +27,27 @@ pub enum Event {
     /// No member of a working quorum any more: clients and sessions go.
     Stopped,
     /// A learner's client wants something: session, cxid, op and payload, with its identities.
-    Forwarded { link: LinkId, packet: QuorumPacket },
+    Forwarded {
+        link: LinkId,
+        packet: QuorumPacket,
+    },
     /// A learner asks whether a session is alive.
-    Revalidate { link: LinkId, packet: QuorumPacket },
+    Revalidate {
+        link: LinkId,
+        packet: QuorumPacket,
+    },
     /// Sessions that a learner has heard, with their timeouts.
-    Touched { table: Bytes },
+    Touched {
+        table: Bytes,
+    },
     /// The leader wants to know which sessions have been heard here.
-    Ping { zxid: Zxid },
-    Revalidated { session: SessionId, valid: bool },
+    Ping {
+        zxid: Zxid,
+    },
+    Revalidated {
+        session: SessionId,
+        valid: bool,
+    },
 }
 
 /// What a token stands for.

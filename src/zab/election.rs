@@ -270,7 +270,7 @@ impl Election {
             let own = Vote { round: theirs.round, ..round.own };
             let rule = beats(&self.config.quorums, &theirs, &own);
             self.vote = if rule.is_some() { theirs } else { own };
-            round.won_by = rule.or_else(|| beats(&self.config.quorums, &own, &theirs));
+            round.won_by = rule.or_else(|| better(&own, &theirs));
             round.finalize_at = None;
             self.broadcast(now);
             Did::JoinedRound { leader: self.vote.leader }
@@ -284,7 +284,7 @@ impl Election {
             Did::Agreed
         } else {
             // None where theirs is better but cannot be elected.
-            let rule = beats(&self.config.quorums, &self.vote, &theirs);
+            let rule = better(&self.vote, &theirs);
             round.won_by = round.won_by.max(rule);
             Did::Kept { rule, mine: self.vote.leader }
         };
@@ -343,7 +343,8 @@ impl Election {
         let voters = self.supporters();
         let quorum = self.config.quorums.is_quorum(&voters);
         let absent = |sid: &Sid| self.links.get(sid) == Some(&false);
-        let unanimous = quorum && self.config.quorums.members().iter().all(|sid| voters.contains(sid) || absent(sid));
+        let unanimous =
+            quorum && self.config.quorums.members().iter().all(|sid| voters.contains(sid) || absent(sid));
         let Some(round) = &mut self.round else { return };
         if unanimous {
             self.decide(now, self.vote, How::Unanimous, voters);
@@ -424,12 +425,13 @@ fn supporters_of(votes: &BTreeMap<Sid, Vote>, vote: &Vote) -> BTreeSet<Sid> {
     votes.iter().filter(|(_, other)| *other == vote).map(|(sid, _)| *sid).collect()
 }
 
-/// By which rule `new` is the better vote (`totalOrderPredicate`). A candidate of weight 0 never is.
+/// By which rule `new` replaces `old` (`totalOrderPredicate`). A candidate of weight 0 never does.
 fn beats(quorums: &Quorums, new: &Vote, old: &Vote) -> Option<Rule> {
+    better(new, old).filter(|_| quorums.committed.weight(new.leader) != 0)
+}
+
+fn better(new: &Vote, old: &Vote) -> Option<Rule> {
     use std::cmp::Ordering::*;
-    if quorums.committed.weight(new.leader) == 0 {
-        return None;
-    }
     let rules = [
         (new.peer_epoch.cmp(&old.peer_epoch), Rule::HigherEpoch),
         (new.zxid.cmp(&old.zxid), Rule::HigherZxid),

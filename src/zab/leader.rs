@@ -199,9 +199,9 @@ impl Leader {
 
     /// Learners that take part: (sid, whether it is an observer, whether it is synced).
     pub fn learners(&self) -> impl Iterator<Item = (Sid, bool, bool)> + '_ {
-        self.links.values().filter_map(|link| {
-            Some((link.sid?, link.observer, link.stage >= LinkStage::Synced))
-        })
+        self.links
+            .values()
+            .filter_map(|link| Some((link.sid?, link.observer, link.stage >= LinkStage::Synced)))
     }
 
     pub(super) fn opened(&mut self, now: Millis, link: LinkId, peer: String) {
@@ -267,10 +267,13 @@ impl Leader {
         let observer = match packet.kind {
             PacketType::FOLLOWERINFO => false,
             PacketType::OBSERVERINFO => true,
-            other => return Err(format!("First packet {} is not FOLLOWERINFO or OBSERVERINFO!", other.name())),
+            other => {
+                return Err(format!("First packet {} is not FOLLOWERINFO or OBSERVERINFO!", other.name()));
+            }
         };
         let data = packet.data.as_deref().ok_or("a learner that does not say who it is")?;
-        let info = LearnerInfo::decode(data).ok_or_else(|| format!("a LearnerInfo of {} bytes", data.len()))?;
+        let info =
+            LearnerInfo::decode(data).ok_or_else(|| format!("a LearnerInfo of {} bytes", data.len()))?;
         if info.protocol_version < LearnerInfo::PROTOCOL_VERSION {
             return Err(format!(
                 "server {} speaks version {:#x} of the protocol, from before ZooKeeper 3.4",
@@ -367,8 +370,12 @@ impl Leader {
         let Some(epoch) = self.epoch else { return };
         self.stage = Stage::AwaitsNewLeaderAcks;
         fx.persist(Persist::CurrentEpoch(epoch));
-        let waiting: Vec<LinkId> =
-            self.links.iter().filter(|(_, l)| l.stage == LinkStage::AwaitsQuorum).map(|(id, _)| *id).collect();
+        let waiting: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.stage == LinkStage::AwaitsQuorum)
+            .map(|(id, _)| *id)
+            .collect();
         for link in waiting {
             self.choose_sync(link, history, fx);
         }
@@ -422,7 +429,10 @@ impl Leader {
             }
             Opening::Snap => {
                 let zxid = history.applied();
-                tracing::info!("Sending snapshot of {zxid} to {name}, whose last zxid is {}", state.last_zxid);
+                tracing::info!(
+                    "Sending snapshot of {zxid} to {name}, whose last zxid is {}",
+                    state.last_zxid
+                );
                 fx.to_learner(link, QuorumPacket::new(PacketType::SNAP, zxid));
                 fx.push(Output::StreamSnapshot { link, zxid });
             }
@@ -452,11 +462,19 @@ impl Leader {
         fx: &mut Effects,
     ) -> Result<(), String> {
         if packet.kind != PacketType::ACK {
-            return Err(format!("Next packet was supposed to be an ACK, but received packet: {}", packet.kind.name()));
+            return Err(format!(
+                "Next packet was supposed to be an ACK, but received packet: {}",
+                packet.kind.name()
+            ));
         }
         let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return Ok(()) };
         if packet.zxid != Zxid::new(epoch, 0) {
-            tracing::error!("NEWLEADER of {} is acked with {} by {}", Zxid::new(epoch, 0), packet.zxid, state.name());
+            tracing::error!(
+                "NEWLEADER of {} is acked with {} by {}",
+                Zxid::new(epoch, 0),
+                packet.zxid,
+                state.name()
+            );
             return Ok(());
         }
         state.stage = LinkStage::Synced;
@@ -469,13 +487,17 @@ impl Leader {
     }
 
     fn check_new_leader_acks(&mut self, history: &mut History, fx: &mut Effects) {
-        if self.stage != Stage::AwaitsNewLeaderAcks || !self.new_leader_acks.has_quorum(&self.config.quorums) {
+        if self.stage != Stage::AwaitsNewLeaderAcks || !self.new_leader_acks.has_quorum(&self.config.quorums)
+        {
             return;
         }
         let Some(epoch) = self.epoch else { return };
         self.stage = Stage::Serving;
         let sids: Vec<String> = self.new_leader_acks.members().iter().map(Sid::to_string).collect();
-        tracing::info!("Have quorum of supporters, sids: [ {} ]; starting up with epoch {epoch}", sids.join(","));
+        tracing::info!(
+            "Have quorum of supporters, sids: [ {} ]; starting up with epoch {epoch}",
+            sids.join(",")
+        );
         // `zookeeper.testingonly.initialZxid` brings the end of an epoch near (ZOOKEEPER-1277).
         let from = Zxid::new(epoch, self.config.initial_counter.unwrap_or(0));
         history.begin_epoch(Zxid::new(epoch, 0));
@@ -526,7 +548,12 @@ impl Leader {
             }
             PacketType::REVALIDATE => self.events.push(Event::Revalidate { link, packet }),
             PacketType::REQUEST => self.events.push(Event::Forwarded { link, packet }),
-            other => tracing::warn!("unexpected quorum packet, type: {} ({}) from {}", other.name(), other.0, state.name()),
+            other => tracing::warn!(
+                "unexpected quorum packet, type: {} ({}) from {}",
+                other.name(),
+                other.0,
+                state.name()
+            ),
         }
     }
 
@@ -626,9 +653,10 @@ impl Leader {
 
     pub(super) fn poll_timeout(&self) -> Option<Millis> {
         // Alone there is nobody to ping.
-        self.epoch.is_some().then_some(self.half_tick_due).or_else(|| {
-            (self.stage == Stage::Discovery).then_some(self.half_tick_due)
-        })
+        self.epoch
+            .is_some()
+            .then_some(self.half_tick_due)
+            .or_else(|| (self.stage == Stage::Discovery).then_some(self.half_tick_due))
     }
 
     pub(super) fn handle_timeout(&mut self, now: Millis, fx: &mut Effects) -> Result<(), Resigned> {

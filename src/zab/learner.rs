@@ -159,7 +159,10 @@ impl Learner {
         }
         self.epoch = packet.zxid.epoch();
         if self.epoch < self.accepted {
-            return Err(format!("Leaders epoch, {} is less than accepted epoch, {}", self.epoch, self.accepted));
+            return Err(format!(
+                "Leaders epoch, {} is less than accepted epoch, {}",
+                self.epoch, self.accepted
+            ));
         }
         if self.epoch == self.accepted {
             // Promised before: this must not count once more.
@@ -177,12 +180,7 @@ impl Learner {
         fx.to_leader(self.link, PacketType::ACKEPOCH, history.last_logged(), Some(data));
     }
 
-    fn sync(
-        &mut self,
-        packet: &QuorumPacket,
-        history: &mut History,
-        fx: &mut Effects,
-    ) -> Result<(), GaveUp> {
+    fn sync(&mut self, packet: &QuorumPacket, history: &mut History, fx: &mut Effects) -> Result<(), GaveUp> {
         match packet.kind {
             PacketType::DIFF => {
                 tracing::info!("Getting a diff from the leader {}", packet.zxid);
@@ -219,7 +217,12 @@ impl Learner {
     }
 
     /// The database has been replaced; what came meanwhile is handled now.
-    pub(super) fn replaced(&mut self, now: Millis, history: &mut History, fx: &mut Effects) -> Result<(), GaveUp> {
+    pub(super) fn replaced(
+        &mut self,
+        now: Millis,
+        history: &mut History,
+        fx: &mut Effects,
+    ) -> Result<(), GaveUp> {
         if self.stage != Stage::Replacing {
             return Ok(());
         }

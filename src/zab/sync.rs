@@ -14,8 +14,12 @@ use crate::ids::Zxid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
     /// `zxid` is for information.
-    Diff { zxid: Zxid },
-    Trunc { to: Zxid },
+    Diff {
+        zxid: Zxid,
+    },
+    Trunc {
+        to: Zxid,
+    },
     /// The database as it is applied.
     Snap,
 }
@@ -100,7 +104,11 @@ pub fn choose_with_log(peer: Zxid, history: &History, probe: Option<LogProbe>) -
         None => Plan::snap(history),
         Some((opening, after)) => {
             let through = Zxid(min.0 - 1).min(last);
-            Plan { opening, from_log: (after < through).then_some((after, through)), after: after.max(through) }
+            Plan {
+                opening,
+                from_log: (after < through).then_some((after, through)),
+                after: after.max(through),
+            }
         }
     }
 }
@@ -183,7 +191,10 @@ mod tests {
             h.commit_first();
         }
         assert_eq!(choose(z(1, 4), &h, RULES), planned(Opening::Snap, z(0, 0)));
-        assert_eq!(opening(z(1, 4), Some(z(1, 2)), z(1, 5), z(1, 9)), Some((Opening::Trunc { to: z(1, 2) }, z(1, 2))));
+        assert_eq!(
+            opening(z(1, 4), Some(z(1, 2)), z(1, 5), z(1, 9)),
+            Some((Opening::Trunc { to: z(1, 2) }, z(1, 2)))
+        );
     }
 
     #[test]
@@ -212,7 +223,14 @@ mod tests {
         assert_eq!(with(z(1, 2), probe(None, z(1, 2), z(1, 3))).opening, Opening::Snap, "1:4 is missing");
         assert_eq!(with(z(1, 2), None).opening, Opening::Snap);
         // The window has moved back to the learner meanwhile.
-        assert_eq!(with(z(1, 5), probe(None, z(1, 5), z(1, 6))), Plan { opening: diff, from_log: None, after: z(1, 5) });
-        assert_eq!(with(z(0, 9), probe(Some(z(0, 8)), z(1, 1), z(1, 6))).opening, Opening::Snap, "another epoch");
+        assert_eq!(
+            with(z(1, 5), probe(None, z(1, 5), z(1, 6))),
+            Plan { opening: diff, from_log: None, after: z(1, 5) }
+        );
+        assert_eq!(
+            with(z(0, 9), probe(Some(z(0, 8)), z(1, 1), z(1, 6))).opening,
+            Opening::Snap,
+            "another epoch"
+        );
     }
 }

@@ -32,7 +32,7 @@ pub enum Did {
         before: Sid,
     },
     Agreed,
-    /// The own vote is better by this rule; none: the other candidate has no weight and cannot be elected.
+    /// The own vote is better by this rule; none: the other candidate's weight is 0, so it cannot be elected.
     Kept {
         rule: Option<Rule>,
         mine: Sid,
