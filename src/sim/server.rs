@@ -471,7 +471,7 @@ impl World {
             process.replica.handle_timeout(now, &process.db);
         }
         self.carry_out(sid, &mut process);
-        if process.replica.has_committed() {
+        while process.replica.has_committed() {
             process.replica.apply_committed(&mut process.db);
             self.carry_out(sid, &mut process);
         }
