@@ -45,6 +45,7 @@ impl Replica {
             self.projection = Projection::default();
             self.peer.replaced(self.now.mono, db.last_zxid());
             self.pump(db);
+            return;
         }
     }
 

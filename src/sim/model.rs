@@ -148,31 +148,26 @@ impl Model {
         let limits = Limits::default().for_files();
         let (header, record) = txn::split_header(bytes, limits).map_err(|e| e.to_string())?;
         let txn = Txn::decode(header.kind, record, limits).map_err(|e| e.to_string())?;
-        self.note(&header, &txn)?;
-        let applied = match txn {
-            Txn::Multi(multi) => {
-                let ops = multi.ops.iter().map(|sub| Txn::decode_sub(sub, limits));
-                let ops: Vec<Txn<'_>> = ops.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-                if ops.iter().any(|op| matches!(op, Txn::Error(_))) {
-                    Ok(())
-                } else {
-                    ops.into_iter().try_for_each(|op| self.op(&header, op))
-                }
-            }
-            txn => self.op(&header, txn),
+        let ops = match &txn {
+            Txn::Multi(multi) => multi.ops.iter().map(|sub| Txn::decode_sub(sub, limits)).collect(),
+            _ => Ok(vec![txn.clone()]),
         };
+        let ops: Vec<Txn<'_>> = ops.map_err(|e| e.to_string())?;
+        let refused = ops.iter().any(|op| matches!(op, Txn::Error(_)));
+        self.note(&header, &txn, refused)?;
+        let applied = if refused { Ok(()) } else { ops.into_iter().try_for_each(|op| self.op(&header, op)) };
         applied.map_err(|why| format!("txn {} of session {}: {why}", header.zxid, header.session))?;
         self.digests.push(self.digest);
         Ok(header)
     }
 
     /// A request is carried out once, and those of a session in their order.
-    fn note(&mut self, header: &TxnHeader, txn: &Txn<'_>) -> Result<(), String> {
+    fn note(&mut self, header: &TxnHeader, txn: &Txn<'_>, refused: bool) -> Result<(), String> {
         let err = if let Txn::Error(e) = txn { e.err } else { 0 };
         let TxnHeader { session, cxid, zxid, .. } = *header;
         self.txns.insert(zxid, Delivered { session, cxid, kind: header.op(), err });
         // A refused request of an earlier connection may come late; refused, it does nothing.
-        if cxid <= 0 || err != 0 {
+        if cxid <= 0 || refused {
             return Ok(());
         }
         match self.cxids.insert(session, cxid) {
