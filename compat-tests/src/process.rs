@@ -97,6 +97,11 @@ impl Builder {
         self
     }
 
+    pub fn kind(mut self, kind: Kind) -> Builder {
+        self.kind = kind;
+        self
+    }
+
     pub fn address(&self) -> Ipv4Addr {
         self.addr
     }
@@ -108,15 +113,21 @@ impl Builder {
     }
 
     pub fn spawn(self) -> Result<Server> {
+        let mut server = self.prepare()?;
+        server.launch()?;
+        Ok(server)
+    }
+
+    /// The folder with zoo.cfg and myid, and no process yet.
+    pub fn prepare(self) -> Result<Server> {
         let dir =
             tempfile::Builder::new().prefix("zk-").tempdir().context("cannot create a temporary folder")?;
         fs::create_dir(dir.path().join("data"))?;
         if let Some(id) = self.myid {
             fs::write(dir.path().join("data/myid"), format!("{id}\n"))?;
         }
-        let mut server = Server { builder: self, dir: Some(dir), child: None };
+        let server = Server { builder: self, dir: Some(dir), child: None };
         server.write_cfg()?;
-        server.launch()?;
         Ok(server)
     }
 }
@@ -170,8 +181,12 @@ impl Server {
 
     /// `Mode:` of srvr: standalone, leader, follower, observer, read-only; None while it does not serve.
     pub fn mode(&self) -> Option<String> {
-        let text = self.four_letter("srvr").ok()?;
-        text.lines().find_map(|l| l.strip_prefix("Mode: ")).map(str::to_string)
+        self.mode_within(Duration::from_secs(5))
+    }
+
+    pub fn mode_within(&self, patience: Duration) -> Option<String> {
+        let text = four_letter(self.client_addr(), b"srvr", patience).ok()?;
+        String::from_utf8_lossy(&text).lines().find_map(|l| l.strip_prefix("Mode: ")).map(str::to_string)
     }
 
     pub fn wait_serving(&self, patience: Duration) -> Result<()> {
@@ -246,6 +261,12 @@ impl Server {
         self.launch()
     }
 
+    /// Changes zoo.cfg, the flags or the kind; the next start of the process sees it.
+    pub fn reshape(&mut self, change: impl FnOnce(Builder) -> Builder) -> Result<()> {
+        self.builder = change(self.builder.clone());
+        self.write_cfg()
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let child = self.child.as_ref().ok_or_else(|| anyhow!("the server was not started"))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| anyhow!("bad pid"))?;
@@ -266,7 +287,8 @@ impl Server {
         fs::write(self.cfg_file(), cfg).context("cannot write zoo.cfg")
     }
 
-    fn launch(&mut self) -> Result<()> {
+    /// Starts the process, which must not be running.
+    pub fn launch(&mut self) -> Result<()> {
         let b = &self.builder;
         let mut command = match &b.kind {
             Kind::Java(version) => {
@@ -310,24 +332,6 @@ impl Drop for Server {
             );
         }
     }
-}
-
-/// Starts servers `1..=kinds.len()` as one ensemble with the usual ports and waits until each of them serves.
-/// `shape` may add lines to each builder; it gets the server's id.
-pub fn ensemble(kinds: &[Kind], shape: impl Fn(u64, Builder) -> Builder) -> Result<Vec<Server>> {
-    let builders: Vec<Builder> = kinds.iter().map(|k| Builder::new(k.clone())).collect();
-    let lines: Vec<String> =
-        builders.iter().zip(1..).map(|(b, id)| format!("server.{id}={}:2888:3888", b.addr)).collect();
-    let mut servers = Vec::new();
-    for (mut builder, id) in builders.into_iter().zip(1u64..) {
-        builder = builder.myid(id).line("initLimit=10").line("syncLimit=5");
-        builder.lines.extend(lines.iter().cloned());
-        servers.push(shape(id, builder).spawn()?);
-    }
-    for server in &servers {
-        server.wait_serving(Duration::from_secs(60))?;
-    }
-    Ok(servers)
 }
 
 /// A 127.x.y.z of 127.20.0.0–127.250.255.255 where nobody listens on 2181, different for every call in every process.

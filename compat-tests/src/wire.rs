@@ -415,8 +415,13 @@ impl Client {
         if connect.session == 0 {
             bail!("{addr} refused the session");
         }
+        Ok(Client::on(conn, connect))
+    }
+
+    /// A client on a connection that has its session.
+    pub fn on(conn: Conn, connect: ConnectReply) -> Client {
         let patience = Duration::from_secs(30);
-        Ok(Client { conn, connect, events: Vec::new(), last_zxid: 0, patience, next_xid: 1 })
+        Client { conn, connect, events: Vec::new(), last_zxid: 0, patience, next_xid: 1 }
     }
 
     /// Sends one request and waits for its reply.
