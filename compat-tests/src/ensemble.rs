@@ -295,10 +295,13 @@ impl Ensemble {
         Ok(i64::from_str_radix(hex, 16)?)
     }
 
-    /// The last lines of every log, for a failure's text.
+    /// The last lines of every log that say something, for a failure's text.
     pub fn logs(&self, lines: usize) -> String {
+        let noise = ["Processing srvr command", "environment:", "enabled four letter word"];
         let log = |id: &u64| {
-            format!("---- server {id} ({:?})\n{}\n", self[*id].kind(), tail(&self[*id].log(), lines))
+            let log = self[*id].log();
+            let told: Vec<&str> = log.lines().filter(|l| !noise.iter().any(|n| l.contains(n))).collect();
+            format!("---- server {id} ({:?})\n{}\n", self[*id].kind(), tail(&told.join("\n"), lines))
         };
         self.ids().iter().map(log).collect()
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use compat_tests::ensemble::Ensemble;
 use compat_tests::history::History;
 use compat_tests::load::{Load, Session, Shape};
+use compat_tests::process::Server;
 use compat_tests::tree::{Tree, equal_trees, synced_client};
+use compat_tests::wire::{Client, Enc, Incoming, Reply, op};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,4 +57,31 @@ pub fn serves_everywhere(ensemble: &Ensemble, what: &str) {
         }
         client.close().unwrap();
     }
+}
+
+/// Sets `path` (made if need be) `n` times with all requests in flight at once.
+pub fn write_many(client: &mut Client, path: &str, value: &str, n: usize) {
+    let _ = client.create(path, b"", 0).unwrap();
+    let body = |i| Enc::new().string(path).buffer(Some(format!("{value}-{i}").as_bytes())).int(-1).bytes();
+    for i in 0..n {
+        client.conn.send_request(10_000 + i as i32, op::SET_DATA, &body(i)).unwrap();
+    }
+    for i in 0..n {
+        let Incoming::Frame(frame) = client.conn.read_frame(PATIENCE).unwrap() else {
+            panic!("no reply {i} of {n}")
+        };
+        let reply = Reply::decode(&frame).unwrap();
+        assert_eq!((reply.xid, reply.err), (10_000 + i as i32, 0));
+    }
+}
+
+/// Whether the bytes are in one of the server's txn logs.
+pub fn is_logged(server: &Server, needle: &[u8]) -> bool {
+    let Ok(files) = std::fs::read_dir(server.data_dir().join("version-2")) else { return false };
+    files.flatten().filter(|f| f.file_name().to_string_lossy().starts_with("log.")).any(|file| {
+        let bytes = std::fs::read(file.path()).unwrap_or_default();
+        // A preallocated tail of zeros is 64 MiB that need no search.
+        let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |n| n + 1);
+        bytes[..end].windows(needle.len()).any(|w| w == needle)
+    })
 }
