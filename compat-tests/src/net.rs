@@ -1,7 +1,7 @@
 //! The network between the servers of an ensemble, as a TCP proxy that can be made faulty.
 //!
-//! 1. For every ordered pair there is an address where `from` reaches `to`: its zoo.cfg names that address, so whatever passes
-//!    between two servers passes here. A fault belongs to a direction of bytes, whoever opened the connection.
+//! 1. For every ordered pair there is an address where `from` reaches `to`: it takes the name of `to` for that address, so
+//!    whatever passes between two servers passes here. A fault belongs to a direction of bytes, whoever opened the connection.
 //! 2. The election header names the address to dial back to (B§4.1). It is rewritten, or the answer would go round the proxy.
 //! 3. A stall holds bytes back and loses none, as TCP does; a cut resets what is open and refuses what comes.
 //! 4. The first bytes that a leader sends to a learner are kept: which sync it chose is read from the wire, not from a log.
@@ -106,6 +106,11 @@ impl Net {
             }
         }
         Ok(Net { shared, entrances })
+    }
+
+    /// The name of a server in every configuration.
+    pub fn name(id: u64) -> String {
+        format!("zk{id}.test")
     }
 
     /// The address at which `from` finds `to`.

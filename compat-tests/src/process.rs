@@ -43,6 +43,7 @@ pub struct Builder {
     myid: Option<u64>,
     heap_mb: u32,
     default_client_lines: bool,
+    hosts: Vec<(String, Ipv4Addr)>,
 }
 
 impl Builder {
@@ -56,6 +57,7 @@ impl Builder {
             myid: None,
             heap_mb: 256,
             default_client_lines: true,
+            hosts: Vec::new(),
         }
     }
 
@@ -94,6 +96,12 @@ impl Builder {
     /// Leaves out `clientPort` and `clientPortAddress`, for ensembles that name them in the server lines.
     pub fn without_client_port(mut self) -> Builder {
         self.default_client_lines = false;
+        self
+    }
+
+    /// What this server alone takes `name` for.
+    pub fn host(mut self, name: impl Into<String>, addr: Ipv4Addr) -> Builder {
+        self.hosts.push((name.into(), addr));
         self
     }
 
@@ -284,7 +292,13 @@ impl Server {
             cfg += line;
             cfg.push('\n');
         }
-        fs::write(self.cfg_file(), cfg).context("cannot write zoo.cfg")
+        fs::write(self.cfg_file(), cfg).context("cannot write zoo.cfg")?;
+        let hosts: String = b.hosts.iter().map(|(name, addr)| format!("{addr} {name}\n")).collect();
+        fs::write(self.hosts_file(), format!("127.0.0.1 localhost\n{hosts}")).context("cannot write hosts")
+    }
+
+    fn hosts_file(&self) -> PathBuf {
+        self.dir().join("hosts")
     }
 
     /// Starts the process, which must not be running.
@@ -294,12 +308,18 @@ impl Server {
             Kind::Java(version) => {
                 let home = JavaHome::find(version).map_err(|e| anyhow!(e))?;
                 let mut c = Command::new("java");
+                if !b.hosts.is_empty() {
+                    c.arg(format!("-Djdk.net.hosts.file={}", self.hosts_file().display()));
+                }
                 c.arg(format!("-Xmx{}m", b.heap_mb)).arg("-XX:+UseSerialGC").args(&b.flags);
                 c.arg("-cp").arg(home.classpath()).arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
                 c
             }
             Kind::Ferrokeeper => {
-                let mut c = Command::new(ferrokeeper_bin()?);
+                let mut c = match b.hosts.is_empty() {
+                    true => Command::new(ferrokeeper_bin()?),
+                    false => with_hosts(&self.hosts_file(), &ferrokeeper_bin()?)?,
+                };
                 c.arg("server").args(b.flags.iter().filter(|f| f.starts_with("-D")));
                 c
             }
@@ -313,6 +333,33 @@ impl Server {
         Ok(())
     }
 }
+
+/// `program` with a file of its own in the place of /etc/hosts: in a mount namespace, and without being root in a user
+/// namespace around it. The process keeps its pid.
+fn with_hosts(hosts: &Path, program: &Path) -> Result<Command> {
+    let namespaces = namespaces().ok_or_else(|| anyhow!(NO_NAMESPACES))?;
+    let mut c = Command::new("unshare");
+    c.arg(namespaces)
+        .args(["sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""])
+        .arg(hosts)
+        .arg(program);
+    Ok(c)
+}
+
+/// The flags of unshare that work here; None where names cannot be given a meaning for one process.
+pub fn namespaces() -> Option<&'static str> {
+    static FOUND: OnceLock<Option<&'static str>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let works = |flags: &&str| {
+            let mut c = Command::new("unshare");
+            c.args([flags, "sh", "-c", "mount --bind /etc/hosts /etc/hosts"]).stdin(Stdio::null());
+            c.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+        };
+        ["-m", "-rm"].into_iter().find(works)
+    })
+}
+
+pub const NO_NAMESPACES: &str = "needs unshare and mount namespaces, for a hosts file per server";
 
 impl Drop for Server {
     fn drop(&mut self) {

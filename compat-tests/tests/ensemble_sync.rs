@@ -61,7 +61,7 @@ fn learner_leads(mut ensemble: Ensemble, what: &str) {
 
 #[test]
 fn a_learner_that_was_away_is_given_a_diff_or_a_snapshot() {
-    for mix in need_mixes!(["JJF", "FFJ", "FFF"], ["JJJ", "NNF", "FFN", "JFJ", "FJF"]) {
+    for mix in need_mixes!(faulty network: ["JJF", "FFJ", "FFF"], ["JJJ", "NNF", "FFN", "JFJ", "FJF"]) {
         // Below 0 the log on disk is never used (B§3.5).
         let plan = Plan::new(&mix).faulty_network().flag("-Dzookeeper.snapshotSizeFactor=-1");
         let mut ensemble = plan.start_led_by(2).unwrap();
@@ -78,7 +78,7 @@ fn a_learner_that_was_away_is_given_a_diff_or_a_snapshot() {
 
 #[test]
 fn with_no_limit_on_the_size_a_learner_far_behind_is_given_the_log() {
-    for mix in need_mixes!(["JJF", "FFJ"], ["JJJ", "FFF", "NNF", "FFN"]) {
+    for mix in need_mixes!(faulty network: ["JJF", "FFJ"], ["JJJ", "FFF", "NNF", "FFN"]) {
         // Java takes 0 for "no limit" (LearnerHandler.syncFollower).
         let plan = Plan::new(&mix).faulty_network().flag("-Dzookeeper.snapshotSizeFactor=0");
         let mut ensemble = plan.start_led_by(2).unwrap();
@@ -122,14 +122,14 @@ fn uncommitted_tail(mix: &str, new_epoch: bool, packet: i32) {
 
 #[test]
 fn a_tail_that_was_never_committed_is_cut_off() {
-    for mix in need_mixes!(["JJF", "FFJ", "FFF"], ["JJJ", "NNF", "FFN"]) {
+    for mix in need_mixes!(faulty network: ["JJF", "FFJ", "FFF"], ["JJJ", "NNF", "FFN"]) {
         uncommitted_tail(&mix, false, TRUNC);
     }
 }
 
 #[test]
 fn a_tail_of_an_older_epoch_is_replaced_by_a_snapshot() {
-    for mix in need_mixes!(["JJF", "FFJ"], ["JJJ", "FFF"]) {
+    for mix in need_mixes!(faulty network: ["JJF", "FFJ"], ["JJJ", "FFF"]) {
         uncommitted_tail(&mix, true, SNAP);
     }
 }
