@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     db::{Map, Set},
-    ids::{Millis, SessionId, Sid},
+    ids::{LinkId, Millis, SessionId, Sid},
     proto::ErrorCode,
 };
 
@@ -60,6 +60,11 @@ impl Lease {
         self.expires.store(now + Millis::from(timeout_ms), Ordering::Relaxed);
         true
     }
+
+    /// When it ends unless it is renewed.
+    pub fn expires(&self) -> Millis {
+        self.expires.load(Ordering::Relaxed)
+    }
 }
 
 /// Where requests of a session come from; a session has one owner at a time.
@@ -68,7 +73,7 @@ pub enum Owner {
     /// A connection of this server.
     Local,
     /// A learner that forwards for its clients.
-    Learner(Sid),
+    Learner(LinkId),
 }
 
 #[derive(Debug)]
@@ -134,6 +139,22 @@ impl SessionTracker {
         self.sessions.insert(id, session);
         self.place(id, expires);
         lease
+    }
+
+    /// A session whose txn has been applied. One that is known already keeps its lease as it is.
+    pub fn note(&mut self, id: SessionId, timeout_ms: i32, now: Millis) {
+        if !self.sessions.contains_key(&id) {
+            self.add(id, timeout_ms, now);
+        }
+    }
+
+    /// Forgets every session; whoever holds a lease is refused. Ids that were given out are not given out again.
+    pub fn clear(&mut self) {
+        for session in self.sessions.values() {
+            session.lease.closed.store(true, Ordering::Release);
+        }
+        self.sessions.clear();
+        self.buckets.clear();
     }
 
     /// Renews with the timeout a connection has negotiated. `None`: unknown or closing.
@@ -313,7 +334,7 @@ mod tests {
     fn another_owner_means_moved() {
         let mut tracker = SessionTracker::new(Sid(1), 2000, 1);
         tracker.add(SessionId(5), 4000, 0);
-        assert_eq!(tracker.check(SessionId(5), Owner::Learner(Sid(2))), Ok(()));
+        assert_eq!(tracker.check(SessionId(5), Owner::Learner(LinkId(2))), Ok(()));
         assert_eq!(tracker.check(SessionId(5), Owner::Local), Err(ErrorCode::SESSION_MOVED));
         tracker.set_owner(SessionId(5), Owner::Local);
         assert_eq!(tracker.check(SessionId(5), Owner::Local), Ok(()));

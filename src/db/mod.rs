@@ -21,7 +21,7 @@ pub mod load;
 use std::{
     hash::BuildHasher,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -93,7 +93,10 @@ pub struct Database {
     quotas: quota::QuotaTrie,
     pub watches: Mutex<Watches>,
     last_zxid: Zxid,
-    capture: Option<Arc<Capture>>,
+    /// Images being written, oldest first.
+    captures: Vec<Arc<Capture>>,
+    /// Images of states that this one has replaced.
+    retired_captures: Vec<Weak<Capture>>,
     generation: u32,
     options: DbOptions,
 }
@@ -122,7 +125,8 @@ impl Database {
             quotas: quota::QuotaTrie::default(),
             watches: Mutex::new(Watches::default()),
             last_zxid: Zxid::ZERO,
-            capture: None,
+            captures: Vec::new(),
+            retired_captures: Vec::new(),
             generation: 0,
             options,
         }
@@ -139,6 +143,23 @@ impl Database {
     }
 
     /// The last txn this state includes.
+    /// A leader stands at the beginning of its epoch before it has proposed anything (`Leader.startZkServer`).
+    pub fn begin_epoch(&mut self, zxid: Zxid) {
+        self.last_zxid = self.last_zxid.max(zxid);
+    }
+
+    /// `/zookeeper/config` says what this server's own configuration says (`ZKDatabase.initConfigInZKDatabase`).
+    pub fn init_config(&mut self, text: &str, version: i64, wall_now: Millis) {
+        let Some(id) = self.nodes.find(path::CONFIG) else { return };
+        self.save_for_capture(id);
+        if let Some(node) = self.nodes.slot_mut(id) {
+            node.data = Some(text.as_bytes().into());
+            node.stat.version = -1;
+            node.stat.mzxid = Zxid(version);
+            node.stat.mtime = wall_now;
+        }
+    }
+
     pub fn last_zxid(&self) -> Zxid {
         self.last_zxid
     }

@@ -194,6 +194,49 @@ impl NodeSink for Reload {
     }
 }
 
+/// An image in the making, one small step at a time.
+struct Image {
+    capture: Arc<Capture>,
+    expected: Contents,
+    reload: Reload,
+    /// The next slot to be collected, then the nodes that are left to write.
+    next: u32,
+    by_depth: Vec<Vec<NodeId>>,
+    left: Option<std::collections::VecDeque<NodeId>>,
+}
+
+impl Image {
+    fn begin(db: &mut Database) -> Image {
+        let capture = db.begin_capture();
+        let mut reload = Reload(Loader::new(DbOptions::default()));
+        capture.sessions.iter().for_each(|(id, timeout)| reload.0.session(*id, *timeout));
+        capture.acls.iter().for_each(|(key, list)| reload.0.acl(key.0, list.to_vec()));
+        Image { capture, expected: contents(db), reload, next: 0, by_depth: Vec::new(), left: None }
+    }
+
+    fn is_done(&self) -> bool {
+        self.left.as_ref().is_some_and(|left| left.is_empty())
+    }
+
+    fn step(&mut self, current: &Database) {
+        if self.is_done() {
+            return;
+        }
+        let db = self.capture.home(current).expect("it is current or retired");
+        let Some(left) = &mut self.left else {
+            self.capture.collect(db, self.next..self.next + 2, &mut self.by_depth);
+            self.next += 2;
+            if self.next >= self.capture.slots() {
+                self.left = Some(std::mem::take(&mut self.by_depth).into_iter().flatten().collect());
+            }
+            return;
+        };
+        if let Some(id) = left.pop_front() {
+            self.capture.emit(db, &[id], &mut self.reload).unwrap();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -224,34 +267,64 @@ proptest! {
         }
     }
 
-    /// An image is the state at its begin, whatever is applied while it is written and however the steps fall.
+    /// An image is the state at its begin, whatever is applied while it is written, however the steps fall, and whatever
+    /// other images begin and end meanwhile.
     #[test]
-    fn an_image_is_a_point_in_time(log in history(), begin in 0usize..60, steps in 1usize..5) {
-        let begin = begin.min(log.len());
+    fn an_image_is_a_point_in_time(log in history(), begins in prop::collection::vec(0usize..60, 1..4),
+                                   steps in 1usize..5, reverse in any::<bool>()) {
+        let mut begins: Vec<usize> = begins.iter().map(|begin| (*begin).min(log.len())).collect();
+        begins.sort_unstable();
+        let mut db = Database::new(DbOptions::default());
+        let mut images = Vec::new();
+        for (n, txn) in log.iter().map(Some).chain([None]).enumerate() {
+            for _ in begins.iter().filter(|begin| **begin == n) {
+                images.push(Image::begin(&mut db));
+            }
+            let Some(txn) = txn else { break };
+            for i in 0..images.len() {
+                let i = if reverse { images.len() - 1 - i } else { i };
+                if (n + i) % steps == 0 {
+                    images[i].step(&db);
+                }
+            }
+            for image in images.iter().filter(|image| image.is_done()) {
+                db.end_capture(&image.capture);
+            }
+            apply(&mut db, txn);
+        }
+        prop_assert_eq!(images.len(), begins.len());
+        for mut image in images {
+            while !image.is_done() {
+                image.step(&db);
+            }
+            db.end_capture(&image.capture);
+            prop_assert_eq!(contents(&image.reload.0.finish(image.capture.zxid)), image.expected);
+        }
+        prop_assert!(!db.is_captured(), "nothing is kept for images that have ended");
+    }
+
+    /// Images outlive their database; what its successor does not have any more is given up.
+    #[test]
+    fn an_image_stays_when_its_database_is_replaced(log in history(), begin in 0usize..60, successor in 0usize..60) {
+        let (begin, successor) = (begin.min(log.len()), successor.min(log.len()));
         let mut db = Database::new(DbOptions::default());
         log[..begin].iter().for_each(|txn| apply(&mut db, txn));
-        let expected = contents(&db);
+        let mut image = Image::begin(&mut db);
+        log[begin..].iter().for_each(|txn| apply(&mut db, txn));
+        image.step(&db);
 
-        let capture = db.begin_capture();
-        let mut rest = log[begin..].iter();
-        let mut by_depth = Vec::new();
-        for start in (0..capture.slots()).step_by(2) {
-            rest.by_ref().take(steps).for_each(|txn| apply(&mut db, txn));
-            capture.collect(&db, start..start + 2, &mut by_depth);
+        let mut new = Database::new(DbOptions::default());
+        log[..successor].iter().for_each(|txn| apply(&mut new, txn));
+        let new_contents = contents(&new);
+        db.replace(new);
+        prop_assert_eq!(contents(&db), new_contents);
+        prop_assert_eq!(*image.capture.given_up(), begin > successor);
+        log[successor..].iter().for_each(|txn| apply(&mut db, txn));
+        while !image.is_done() {
+            image.step(&db);
         }
-        let mut reload = Reload(Loader::new(DbOptions::default()));
-        for (id, timeout) in &capture.sessions {
-            reload.0.session(*id, *timeout);
-        }
-        for (key, list) in &capture.acls {
-            reload.0.acl(key.0, list.to_vec());
-        }
-        for ids in by_depth.iter().flat_map(|level| level.chunks(1)) {
-            rest.by_ref().take(steps).for_each(|txn| apply(&mut db, txn));
-            capture.emit(&db, ids, &mut reload).unwrap();
-        }
-        db.end_capture();
-        prop_assert_eq!(contents(&reload.0.finish(capture.zxid)), expected);
+        db.end_capture(&image.capture);
+        prop_assert_eq!(contents(&image.reload.0.finish(image.capture.zxid)), image.expected);
     }
 
     #[test]

@@ -40,6 +40,9 @@ use crate::{
 pub struct PrepRules {
     pub skip_acl: bool,
     pub reconfig_enabled: bool,
+    /// In an ensemble: whatever comes in becomes a txn, since a learner answers by it and no zxid may be left out
+    /// (3.6+ followers give up a leader whose proposals have a gap).
+    pub always_logged: bool,
 }
 
 /// A write as prep sees it.
@@ -78,6 +81,7 @@ impl Prep<'_> {
     pub fn prepare(&mut self, request: WriteRequest<'_>, next_zxid: impl FnOnce() -> Zxid) -> Prepared {
         let limits = self.limits();
         if request.op == OpCode::RECONFIG
+            && !self.rules.always_logged
             && jute::from_bytes::<ReconfigRequest<'_>>(request.body, limits).is_err()
         {
             return Prepared::Refused { err: ErrorCode::MARSHALLING_ERROR, empty_multi: false };
@@ -361,6 +365,9 @@ impl Prep<'_> {
             return self.failed(header, ErrorCode::MARSHALLING_ERROR);
         };
         if !ops.iter().all(MultiOp::has_path) {
+            if self.rules.always_logged {
+                return self.failed(header, ErrorCode::MARSHALLING_ERROR);
+            }
             return Prepared::Refused { err: ErrorCode::MARSHALLING_ERROR, empty_multi: true };
         }
         jute::put(self.arena, &header);

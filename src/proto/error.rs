@@ -24,6 +24,7 @@ macro_rules! codes {
 codes! {
     OK = 0, "Ok";
     RUNTIME_INCONSISTENCY = -2, "RuntimeInconsistency";
+    CONNECTION_LOSS = -4, "ConnectionLoss";
     MARSHALLING_ERROR = -5, "MarshallingError";
     UNIMPLEMENTED = -6, "Unimplemented";
     BAD_ARGUMENTS = -8, "BadArguments";

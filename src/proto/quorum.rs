@@ -37,8 +37,24 @@ impl PacketType {
 
     pub fn name(self) -> &'static str {
         const NAMES: [&str; 19] = [
-            "REQUEST", "PROPOSAL", "ACK", "COMMIT", "PING", "REVALIDATE", "SYNC", "INFORM", "COMMITANDACTIVATE",
-            "NEWLEADER", "FOLLOWERINFO", "UPTODATE", "DIFF", "TRUNC", "SNAP", "OBSERVERINFO", "LEADERINFO", "ACKEPOCH",
+            "REQUEST",
+            "PROPOSAL",
+            "ACK",
+            "COMMIT",
+            "PING",
+            "REVALIDATE",
+            "SYNC",
+            "INFORM",
+            "COMMITANDACTIVATE",
+            "NEWLEADER",
+            "FOLLOWERINFO",
+            "UPTODATE",
+            "DIFF",
+            "TRUNC",
+            "SNAP",
+            "OBSERVERINFO",
+            "LEADERINFO",
+            "ACKEPOCH",
             "INFORMANDACTIVATE",
         ];
         usize::try_from(self.0 - 1).ok().and_then(|n| NAMES.get(n)).copied().unwrap_or("UNKNOWN")
@@ -203,4 +219,144 @@ pub struct Notification {
     pub version: i32,
     /// The sender's configuration text; empty where its version has none.
     pub config: Bytes,
+}
+
+/// Why a message of the election port is dropped. 3.5.7's receiver thread dies of some of them (ZOOKEEPER-3769).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotificationError {
+    #[error("it has {0} bytes, fewer than any version of ZooKeeper sends")]
+    Short(usize),
+    #[error("its {0} bytes end within a field")]
+    Truncated(usize),
+    #[error("it announces a configuration of {announced} bytes and brings {brought}")]
+    Config { announced: i32, brought: usize },
+    #[error("{0} is the number of no state")]
+    UnknownState(i32),
+}
+
+impl Notification {
+    /// The version that this server speaks, as every one from 3.5.0 on.
+    pub const VERSION: i32 = 2;
+
+    /// In the form of [`Notification::VERSION`], whatever version this one came in.
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(44 + self.config.len());
+        out.put_i32(self.state.to_wire());
+        out.put_i64(self.vote.leader.0);
+        out.put_i64(self.vote.zxid.0);
+        out.put_i64(self.vote.round);
+        out.put_i64(self.vote.peer_epoch);
+        out.put_i32(Notification::VERSION);
+        out.put_i32(self.config.len() as i32);
+        out.put_slice(&self.config);
+        out.freeze()
+    }
+
+    /// The forms of every version since 3.3 (B§4.2; `FastLeaderElection.WorkerReceiver`).
+    pub fn decode(message: Bytes) -> Result<Notification, NotificationError> {
+        use NotificationError::*;
+        let whole = message.len();
+        if whole < 28 {
+            return Err(Short(whole));
+        }
+        let cut = |_| Truncated(whole);
+        let mut rest = &message[..];
+        let state = rest.try_get_i32().map_err(cut)?;
+        let leader = Sid(rest.try_get_i64().map_err(cut)?);
+        let zxid = Zxid(rest.try_get_i64().map_err(cut)?);
+        let round = rest.try_get_i64().map_err(cut)?;
+        let (peer_epoch, version) = match whole {
+            28 => (zxid.0 >> 32, 0),
+            // Java goes by the length: the version that such a message carries is not looked at.
+            40 => (rest.try_get_i64().map_err(cut)?, 0),
+            _ => (rest.try_get_i64().map_err(cut)?, rest.try_get_i32().map_err(cut)?),
+        };
+        let config = match version {
+            ..=1 => Bytes::new(),
+            _ => {
+                let announced = rest.try_get_i32().map_err(cut)?;
+                let brought = rest.len();
+                let length = usize::try_from(announced).ok().filter(|length| *length <= brought);
+                let length = length.ok_or(Config { announced, brought })?;
+                message.slice_ref(&rest[..length])
+            }
+        };
+        let state = ServerState::from_wire(state).ok_or(UnknownState(state))?;
+        let vote = Vote { leader, zxid, round, peer_epoch };
+        Ok(Notification { state, vote, version, config })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// state, leader, zxid, round, peer epoch: LEADING, 3, 0x2_0000_0007, 5, 2.
+    const BODY: [u8; 36] = [
+        0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0,
+        0, 2,
+    ];
+
+    fn vote() -> Vote {
+        Vote { leader: Sid(3), zxid: Zxid(0x2_0000_0007), round: 5, peer_epoch: 2 }
+    }
+
+    fn message(tail: &[u8]) -> Bytes {
+        [&BODY[..], tail].concat().into()
+    }
+
+    #[test]
+    fn every_version_is_understood_by_its_length() {
+        let config = Bytes::from_static(b"version=0");
+        let with =
+            |version, config| Notification { state: ServerState::Leading, vote: vote(), version, config };
+        let v2 = message(b"\0\0\0\x02\0\0\0\x09version=0");
+        assert_eq!(Notification::decode(v2.clone()), Ok(with(2, config.clone())));
+        assert_eq!(with(2, config.clone()).encode(), v2);
+        // The peer epoch is in the zxid.
+        assert_eq!(Notification::decode(Bytes::copy_from_slice(&BODY[..28])), Ok(with(0, Bytes::new())));
+        // Java looks at the length alone, so version 1 counts as 0.
+        assert_eq!(Notification::decode(message(b"\0\0\0\x01")), Ok(with(0, Bytes::new())));
+        assert_eq!(Notification::decode(message(b"\0\0\0\x01ignored")), Ok(with(1, Bytes::new())));
+        assert_eq!(Notification::decode(message(b"\0\0\0\x03\0\0\0\x09version=0more")), Ok(with(3, config)));
+    }
+
+    #[test]
+    fn a_message_from_java() {
+        // What a 3.5.7 server 1 that follows server 2 answered (B§4.2): state, leader, zxid, round, peer epoch, version, length.
+        let mut wire = BytesMut::new();
+        wire.put_i32(1);
+        [2i64, 0, 1, 1].into_iter().for_each(|field| wire.put_i64(field));
+        wire.put_i32(2);
+        wire.put_i32(146);
+        wire.put_bytes(b'x', 146);
+        let n = Notification::decode(wire.freeze()).unwrap();
+        assert_eq!(n.state, ServerState::Following);
+        assert_eq!(n.vote, Vote { leader: Sid(2), zxid: Zxid(0), round: 1, peer_epoch: 1 });
+        assert_eq!((n.version, n.config.len()), (2, 146));
+    }
+
+    #[test]
+    fn what_would_kill_the_receiver_of_java_is_refused() {
+        use NotificationError::*;
+        let cases: [(Bytes, NotificationError); 8] = [
+            (Bytes::new(), Short(0)),
+            (Bytes::copy_from_slice(&BODY[..27]), Short(27)),
+            (Bytes::copy_from_slice(&BODY[..29]), Truncated(29)),
+            (message(b"\0\0\0"), Truncated(39)),
+            (message(b"\0\0\0\x02\0\0\0"), Truncated(43)),
+            (message(b"\0\0\0\x02\0\0\0\x02v"), Config { announced: 2, brought: 1 }),
+            (message(b"\0\0\0\x02\xff\xff\xff\xffv"), Config { announced: -1, brought: 1 }),
+            (message(b"\0\0\0\x02\x7f\xff\xff\xff"), Config { announced: i32::MAX, brought: 0 }),
+        ];
+        for (bytes, error) in cases {
+            assert_eq!(Notification::decode(bytes), Err(error));
+        }
+        for state in [-1, 4, i32::MAX, i32::MIN] {
+            let mut bytes = BODY.to_vec();
+            bytes[..4].copy_from_slice(&state.to_be_bytes());
+            bytes.extend_from_slice(&[0, 0, 0, 2, 0, 0, 0, 0]);
+            assert_eq!(Notification::decode(bytes.into()), Err(UnknownState(state)));
+        }
+    }
 }

@@ -6,6 +6,11 @@ use crate::{
     jute,
     proto::client::{CreateRequest, PathVersionRequest, ReadRequest, ReplyHeader, SetDataRequest},
     proto::data::WireAcl,
+    zab::{
+        Timing, Token,
+        quorum::{Quorums, Voters},
+        sync::SyncRules,
+    },
 };
 
 const ONE: ConnId = ConnId(1);
@@ -30,6 +35,7 @@ impl Rig {
             tick_ms: 2000,
             snap_count: 100_000,
             snapshot_at_start: true,
+            leader_serves: true,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),
@@ -37,10 +43,23 @@ impl Rig {
             seed: 1,
             session_seed_ms: 1,
         };
-        let replica = Replica::standalone(config, &db, now);
+        let alone = zab::PeerConfig {
+            sid: Sid(0),
+            role: Default::default(),
+            ensemble: Default::default(),
+            quorums: Quorums::new(Voters::new([Sid(0)])),
+            timing: Timing { tick_ms: 2000, init_limit: 10, sync_limit: 5 },
+            sync: SyncRules { force_snapshot: false, may_read_log: true },
+            observer_logs: true,
+            initial_counter: None,
+        };
+        let replica = Replica::standalone(config, alone, &db, now);
         let mut rig = Rig { db, replica, now, xid: 0, outputs: Vec::new(), last_token: None };
         rig.pump();
-        assert!(matches!(rig.outputs[..], [Output::TakeSnapshot]), "a server snapshots what it has loaded");
+        assert!(
+            matches!(rig.outputs[..], [Output::TakeSnapshot, Output::Standing { serving: true, .. }]),
+            "a server snapshots what it has loaded"
+        );
         rig.outputs.clear();
         rig
     }
@@ -49,7 +68,7 @@ impl Rig {
     fn pump(&mut self) {
         for _ in 0..2 {
             while let Some(output) = self.replica.poll_output() {
-                if let Output::Persist { token, .. } = &output {
+                if let Output::Zab(zab::Output::Persist { token, .. }) = &output {
                     self.last_token = Some(*token);
                 }
                 self.outputs.push(output);
@@ -68,7 +87,7 @@ impl Rig {
     /// Answers every token given out so far.
     fn persist(&mut self) {
         if let Some(token) = self.last_token {
-            self.input(Input::Persisted { token });
+            self.input(Input::Zab(zab::Input::Persisted { token }));
         }
     }
 
@@ -258,7 +277,7 @@ fn a_session_that_comes_back_cuts_off_its_old_connection_first() {
         ]
     ));
     rig.outputs.clear();
-    let passwd = Some(Box::from(session::password(session)));
+    let passwd = Some(Box::from(crate::session::password(session)));
     rig.input(Input::ResumeSession { conn: TWO, handshake, session, passwd });
     let Some(Output::SessionOpened { conn: TWO, bytes, opened }) = rig.outputs.pop() else {
         panic!("{:?}", rig.outputs);

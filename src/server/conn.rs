@@ -339,7 +339,9 @@ impl Connection {
             };
             let xid = i32::from_be_bytes([*x0, *x1, *x2, *x3]);
             let op = OpCode(i32::from_be_bytes([*o0, *o1, *o2, *o3]));
-            let is_read = read::is_read(op, shared.read_rules);
+            // A learner's sync is the leader's to answer.
+            let is_read =
+                read::is_read(op, shared.read_rules) && !(op == OpCode::SYNC && shared.standing.learns());
             // The first read looks whether the core has anything of this connection, and takes what it has left here.
             if alive && is_read && idle && db.is_none() {
                 let guard = shared.db.read();
@@ -495,6 +497,9 @@ impl Connection {
         self.conn.stats.received.fetch_add(1, Relaxed);
         self.shared.stats.received.fetch_add(1, Relaxed);
         let limits = self.shared.limits;
+        if !self.shared.standing.is_serving() {
+            return Err(End::Misbehaved("ZooKeeperServer not running".to_owned()));
+        }
         let (request, read_only) = ConnectRequest::decode(frame, limits)
             .map_err(|e| End::Misbehaved(format!("its connect request is malformed: {e}")))?;
         let ours = self.shared.db.read().last_zxid();

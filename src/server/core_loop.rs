@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::{
     fatal,
     log_thread::LogQueue,
+    net::Net,
     registry::{CloseCause, ConnShared, SessionReply},
     shared::{CoreMsg, Shared},
     snapshot_job,
@@ -19,7 +20,9 @@ use crate::{
     ids::{ConnId, Millis},
     pipeline::read,
     proto::OpCode,
-    replica::{Done, Input, Output, Replica},
+    replica::{CloseReason, Done, Input, Output, Replica},
+    storage::EpochFile,
+    zab::{self, Persist, Standing, Token},
 };
 
 /// How many messages are taken at once.
@@ -31,6 +34,8 @@ pub struct Core {
     shared: Arc<Shared>,
     replica: Replica,
     log: Arc<LogQueue>,
+    /// None for a server that is alone.
+    net: Option<Net>,
     conns: Map<ConnId, Arc<ConnShared>>,
     /// Connections with something new in their outbox, to be woken when the batch is done.
     touched: Vec<Arc<ConnShared>>,
@@ -38,8 +43,8 @@ pub struct Core {
 }
 
 impl Core {
-    pub fn new(shared: Arc<Shared>, replica: Replica, log: Arc<LogQueue>) -> Core {
-        Core { shared, replica, log, conns: Map::default(), touched: Vec::new(), now_mono: 0 }
+    pub fn new(shared: Arc<Shared>, replica: Replica, log: Arc<LogQueue>, net: Option<Net>) -> Core {
+        Core { shared, replica, log, net, conns: Map::default(), touched: Vec::new(), now_mono: 0 }
     }
 
     pub async fn run(mut self, mut inbox: mpsc::Receiver<CoreMsg>) {
@@ -92,12 +97,15 @@ impl Core {
             }
         }
         self.carry_out(None);
-        if self.replica.has_committed() {
+        while self.replica.has_committed() {
             let mut db = shared.db.write();
             self.replica.apply_committed(&mut db);
             self.carry_out(Some(&mut db));
         }
         self.log.wake();
+        if let Some(net) = &mut self.net {
+            net.flush();
+        }
         self.wake_touched();
     }
 
@@ -115,7 +123,8 @@ impl Core {
             match output {
                 Output::Reply { conn, bytes, done } => self.reply(conn, &bytes, done),
                 Output::Event { conn, bytes } => self.event(conn, &bytes),
-                Output::Persist { token, zxid, txn } => self.log.append(token, zxid, txn),
+                Output::Zab(output) => self.zab(output, db.as_deref_mut()),
+                Output::Standing { standing, serving } => self.standing(standing, serving),
                 Output::RollLog => self.log.roll(),
                 Output::TakeSnapshot => match db.as_deref_mut() {
                     Some(db) => snapshot_job::begin(&self.shared, db),
@@ -131,7 +140,47 @@ impl Core {
                     self.hand_session(conn, &bytes, SessionReply::Refused { session, wrong_password });
                 }
                 Output::CloseConn { conn, why } => self.let_go(conn, CloseCause::Core(why)),
-                Output::Fatal(why) => fatal::stop(fatal::UNEXPECTED, &why),
+                Output::Fatal { code, why } => fatal::stop(code, &why),
+            }
+        }
+    }
+
+    /// What concerns other servers and the disk. `db`: as for [`Core::carry_out`].
+    fn zab(&mut self, output: zab::Output, db: Option<&mut Database>) {
+        match output {
+            zab::Output::Persist { token, what } => self.persist(token, what, db),
+            other => {
+                if let Some(net) = &mut self.net {
+                    net.carry_out(other, &self.shared, db);
+                }
+            }
+        }
+    }
+
+    fn persist(&self, token: Token, what: Persist, db: Option<&mut Database>) {
+        match what {
+            Persist::Append { zxid, txn } => self.log.append(token, zxid, txn),
+            Persist::Truncate { to } => self.log.truncate(token, to),
+            Persist::AcceptedEpoch(epoch) => self.log.epoch(token, EpochFile::Accepted, epoch),
+            Persist::CurrentEpoch(epoch) => self.log.epoch(token, EpochFile::Current, epoch),
+            Persist::Snapshot => {
+                let capture = match db {
+                    Some(db) => db.begin_capture(),
+                    None => self.shared.db.write().begin_capture(),
+                };
+                self.log.snapshot(token, capture);
+            }
+        }
+    }
+
+    /// Clients are served, or not any more: then every connection ends, whether the core has heard of it or not.
+    fn standing(&mut self, standing: Standing, serving: bool) {
+        tracing::info!("this server is {standing}{}", if serving { "" } else { ", and serves no clients" });
+        self.shared.standing.set(standing, serving);
+        if !serving {
+            for conn in self.shared.conns.all() {
+                self.let_go(conn.id, CloseCause::Core(CloseReason::NotServing));
+                conn.close(CloseCause::Core(CloseReason::NotServing));
             }
         }
     }

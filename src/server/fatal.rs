@@ -5,6 +5,8 @@ pub const UNEXPECTED: i32 = 1;
 pub const INVALID_CONFIG: i32 = 2;
 pub const DATA_DIR: i32 = 3;
 pub const SNAPSHOT: i32 = 10;
+/// A learner cannot do what its leader asks of it (B§3.10).
+pub const SYNC: i32 = 13;
 
 /// Says why and ends the process at once: nothing more is written, acknowledged or answered. What was acknowledged is on
 /// disk already.

@@ -22,6 +22,11 @@ use crate::{
 
 /// Binds the client port. Without an address: every one, IPv6 included where the machine has it, as Java does.
 pub fn bind(address: &ClientAddress) -> anyhow::Result<TcpListener> {
+    bind_to(address, "the client port")
+}
+
+/// `what`: the port's name in an error.
+pub fn bind_to(address: &ClientAddress, what: &str) -> anyhow::Result<TcpListener> {
     let candidates: Vec<SocketAddr> = match &address.host {
         None => vec![
             SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port),
@@ -31,7 +36,7 @@ pub fn bind(address: &ClientAddress) -> anyhow::Result<TcpListener> {
             use std::net::ToSocketAddrs;
             (host.as_str(), address.port)
                 .to_socket_addrs()
-                .with_context(|| format!("clientPortAddress {host} cannot be resolved"))?
+                .with_context(|| format!("{host}, the address of {what}, cannot be resolved"))?
                 .collect()
         }
     };
@@ -43,10 +48,8 @@ pub fn bind(address: &ClientAddress) -> anyhow::Result<TcpListener> {
         }
     }
     match failed {
-        Some((candidate, e)) => {
-            Err(e).with_context(|| format!("the client port {candidate} cannot be bound"))
-        }
-        None => anyhow::bail!("clientPortAddress names no address"),
+        Some((candidate, e)) => Err(e).with_context(|| format!("{what} {candidate} cannot be bound")),
+        None => anyhow::bail!("the address of {what} names no address"),
     }
 }
 

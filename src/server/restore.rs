@@ -1,17 +1,25 @@
 //! The database from the files (`ZKDatabase.loadDataBase`).
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
 use crate::{
     db::{Database, DbOptions, load::Loader, watch::NoEvents},
     ids::{SessionId, Zxid},
     proto::{Acl, data::StatPersisted, txn::TxnHeader},
-    storage::{Replay, SnapshotSink},
+    storage::{Replay, SnapshotSink, recovery::follows},
 };
 
 /// A snapshot being read, then the log being replayed over it.
 pub struct Restore {
     options: DbOptions,
     state: State,
+    window: VecDeque<(Zxid, Bytes)>,
 }
+
+/// Replayed txns that are kept for learners that are not far behind (`ZKDatabase.commitLogCount`).
+const WINDOW: usize = 500;
 
 enum State {
     Loading(Box<Loader>),
@@ -21,7 +29,13 @@ enum State {
 
 impl Restore {
     pub fn new(options: DbOptions) -> Restore {
-        Restore { options, state: State::Loading(Box::new(Loader::new(options))) }
+        let state = State::Loading(Box::new(Loader::new(options)));
+        Restore { options, state, window: VecDeque::new() }
+    }
+
+    /// The newest of the replayed txns, as logged, oldest first and without a gap.
+    pub fn take_window(&mut self) -> Vec<(Zxid, Bytes)> {
+        std::mem::take(&mut self.window).into()
     }
 
     pub fn into_database(mut self) -> Database {
@@ -81,5 +95,15 @@ impl SnapshotSink for Restore {
 impl Replay for Restore {
     fn apply(&mut self, header: &TxnHeader, record: &[u8]) -> Result<(), String> {
         self.database().apply(header, record, &mut NoEvents).map(drop).map_err(|e| e.to_string())
+    }
+
+    fn committed(&mut self, zxid: Zxid, txn: &[u8]) {
+        if self.window.back().is_some_and(|(last, _)| !follows(*last, zxid)) {
+            self.window.clear();
+        }
+        if self.window.len() == WINDOW {
+            self.window.pop_front();
+        }
+        self.window.push_back((zxid, Bytes::copy_from_slice(txn)));
     }
 }

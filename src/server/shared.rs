@@ -2,10 +2,10 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -20,6 +20,7 @@ use crate::{
     jute::Limits,
     pipeline::read::ReadRules,
     replica::{Input, Request},
+    zab::Standing,
 };
 
 /// Locks, in the order in which they may be taken: `db` → its watches → a connection's outbox. Never over an await, and never
@@ -32,6 +33,7 @@ pub struct Shared {
     pub conns: Registry,
     pub stats: ServerStats,
     pub read_rules: ReadRules,
+    pub standing: StandingCell,
     /// The database's, without its lock.
     pub limits: Limits,
     /// Requests the core holds, for throttling and for `Outstanding`.
@@ -49,6 +51,46 @@ pub enum CoreMsg {
     Input(Input),
     /// `dump`: sessions by expiry.
     Sessions(oneshot::Sender<Vec<(Millis, Vec<SessionId>)>>),
+}
+
+/// As what this server takes part, and whether clients are let in.
+#[derive(Debug)]
+pub struct StandingCell {
+    serving: AtomicBool,
+    /// Whether a `sync` needs the leader.
+    learns: AtomicBool,
+    standing: Mutex<Standing>,
+}
+
+impl Default for StandingCell {
+    fn default() -> Self {
+        StandingCell {
+            serving: AtomicBool::new(false),
+            learns: AtomicBool::new(false),
+            standing: Mutex::new(Standing::Looking),
+        }
+    }
+}
+
+impl StandingCell {
+    pub fn set(&self, standing: Standing, serving: bool) {
+        let learns = matches!(standing, Standing::Following { .. } | Standing::Observing { .. });
+        self.learns.store(learns, Relaxed);
+        *self.standing.lock() = standing;
+        self.serving.store(serving, Relaxed);
+    }
+
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Relaxed)
+    }
+
+    pub fn learns(&self) -> bool {
+        self.learns.load(Relaxed)
+    }
+
+    pub fn get(&self) -> Standing {
+        self.standing.lock().clone()
+    }
 }
 
 impl Shared {

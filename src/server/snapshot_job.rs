@@ -1,12 +1,15 @@
-//! Writes a captured image of the tree to a snapshot file while the server goes on (`ZooKeeperServer.takeSnapshot`).
+//! Writes a captured image of the tree, to a snapshot file (`ZooKeeperServer.takeSnapshot`) or to a learner, while the server
+//! goes on.
 
 use std::{
-    io::Write,
+    io::{self, Write},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
+
+use parking_lot::RwLock;
 
 use super::{
     clock::Clock,
@@ -23,13 +26,54 @@ use crate::{
     jute::Limits,
     proto::data::StatPersisted,
     replica::Input,
-    storage::{self, SnapshotFile, SnapshotOptions, StorageError},
+    storage::{self, Disk, SnapshotEncoder, SnapshotFile, SnapshotOptions, StorageError},
 };
 
 /// Nodes handed out under one read lock: short enough that writers do not notice.
 const STEP: usize = 256;
 /// Work between two rests.
 const SLICE_MS: Millis = 1;
+
+/// Where a database can be looked at, for a moment at a time.
+pub trait Look {
+    fn look<R>(&self, at: impl FnOnce(&Database) -> R) -> R;
+}
+
+impl Look for RwLock<Database> {
+    fn look<R>(&self, at: impl FnOnce(&Database) -> R) -> R {
+        at(&self.read())
+    }
+}
+
+impl Look for Shared {
+    fn look<R>(&self, at: impl FnOnce(&Database) -> R) -> R {
+        self.db.look(at)
+    }
+}
+
+/// One that images can be taken of while it changes.
+pub trait Lend: Look + Send + Sync + 'static {
+    fn end_capture(&self, capture: &Arc<Capture>);
+}
+
+impl Lend for RwLock<Database> {
+    fn end_capture(&self, capture: &Arc<Capture>) {
+        self.write().end_capture(capture);
+    }
+}
+
+impl Lend for Shared {
+    fn end_capture(&self, capture: &Arc<Capture>) {
+        self.db.end_capture(capture);
+    }
+}
+
+/// One that nobody else holds yet.
+impl Look for Database {
+    fn look<R>(&self, at: impl FnOnce(&Database) -> R) -> R {
+        at(self)
+    }
+}
 
 /// Captures the state as of now; the rest happens on a thread of its own.
 pub fn begin(shared: &Arc<Shared>, db: &mut Database) {
@@ -45,31 +89,25 @@ pub fn begin(shared: &Arc<Shared>, db: &mut Database) {
     }
 }
 
-fn run(shared: &Arc<Shared>, capture: &Capture) {
-    if let Err(e) = write(shared, capture) {
+fn run(shared: &Arc<Shared>, capture: &Arc<Capture>) {
+    let mut pace = Pace::new(&shared.clock);
+    let snap_dir = shared.config.data_dir.join(storage::recovery::VERSION_DIR);
+    let written = write(&super::real_disk(), &snap_dir, &**shared, capture, || pace.rest());
+    if let Err(e) = written.and_then(|file| finish(file, capture)) {
         fatal::stop(fatal::SNAPSHOT, &format!("Severe unrecoverable error, exiting: {e}"));
     }
-    shared.db.write().end_capture();
+    shared.db.write().end_capture(capture);
     let _ = shared.core.blocking_send(CoreMsg::Input(Input::SnapshotDone));
 }
 
-fn write(shared: &Shared, capture: &Capture) -> Result<(), StorageError> {
-    let mut by_depth = Vec::new();
-    for start in (0..capture.slots()).step_by(STEP * 16) {
-        capture.collect(&shared.db.read(), start..start.saturating_add((STEP * 16) as u32), &mut by_depth);
+/// A snapshot of what has been cut off since must not come back (ZOOKEEPER-4837).
+fn finish(file: SnapshotFile, capture: &Capture) -> Result<(), StorageError> {
+    let given_up = capture.given_up();
+    if *given_up {
+        tracing::info!("The snapshot of {} is dropped: the log was cut before that", capture.zxid);
+        return Ok(());
     }
-    let snap_dir = shared.config.data_dir.join(storage::recovery::VERSION_DIR);
-    let name = storage::file_name::snapshot_name(capture.zxid);
-    tracing::info!("Snapshotting: {} to {}", capture.zxid, snap_dir.join(name).display());
-    let mut file = begin_file(&snap_dir, capture)?;
-    let mut pace = Pace::new(&shared.clock);
-    for ids in by_depth.iter().flat_map(|level| level.chunks(STEP)) {
-        let mut step = Step { nodes: Vec::with_capacity(ids.len()), data: Vec::new() };
-        let Ok(()) = capture.emit(&shared.db.read(), ids, &mut step);
-        file.add(&step)?;
-        pace.rest();
-    }
-    let path = file.file.finish()?;
+    let path = file.finish()?;
     tracing::info!("Snapshot {} is complete", path.display());
     Ok(())
 }
@@ -98,51 +136,76 @@ impl Pace<'_> {
 /// Writes the snapshot of a database that nobody else holds yet, and waits for it.
 pub fn write_first(db: &mut Database, snap_dir: &Path) -> Result<(), StorageError> {
     let capture = db.begin_capture();
-    let mut by_depth = Vec::new();
-    capture.collect(db, 0..capture.slots(), &mut by_depth);
-    let mut file = begin_file(snap_dir, &capture)?;
-    for ids in &by_depth {
-        let mut step = Step { nodes: Vec::new(), data: Vec::new() };
-        let Ok(()) = capture.emit(db, ids, &mut step);
-        file.add(&step)?;
-    }
-    db.end_capture();
-    file.file.finish()?;
-    Ok(())
+    let written = write_now(&super::real_disk(), snap_dir, db, &capture);
+    db.end_capture(&capture);
+    written.map(drop)
 }
 
-struct Writing {
-    file: SnapshotFile,
-    dir: PathBuf,
+/// Writes an image as fast as it goes; returns when the snapshot is durable.
+pub fn write_now<L: Look>(
+    disk: &Arc<dyn Disk>,
+    snap_dir: &Path,
+    db: &L,
+    capture: &Capture,
+) -> Result<PathBuf, StorageError> {
+    write(disk, snap_dir, db, capture, || {})?.finish()
 }
 
-fn begin_file(snap_dir: &Path, capture: &Capture) -> Result<Writing, StorageError> {
-    let file = SnapshotFile::create(super::real_disk(), snap_dir, capture.zxid, SnapshotOptions::default())?;
-    let mut writing = Writing { file, dir: snap_dir.to_owned() };
-    let encoder = writing.file.encoder();
-    let written = encoder
-        .sessions(capture.sessions.iter().copied())
-        .and_then(|()| encoder.acls(capture.acls.iter().map(|(key, list)| (key.0, &list[..]))));
+fn write<L: Look>(
+    disk: &Arc<dyn Disk>,
+    snap_dir: &Path,
+    db: &L,
+    capture: &Capture,
+    rest: impl FnMut(),
+) -> Result<SnapshotFile, StorageError> {
+    let name = storage::file_name::snapshot_name(capture.zxid);
+    tracing::info!("Snapshotting: {} to {}", capture.zxid, snap_dir.join(name).display());
+    let mut file = SnapshotFile::create(disk.clone(), snap_dir, capture.zxid, SnapshotOptions::default())?;
+    let written = encode(db, capture, file.encoder(), rest);
     written.map_err(|e| StorageError::io("write a snapshot in", snap_dir, e))?;
-    Ok(writing)
+    Ok(file)
 }
 
-impl Writing {
-    fn add(&mut self, step: &Step) -> Result<(), StorageError> {
-        let encoder = self.file.encoder();
-        let text = |range: &Range<usize>| std::str::from_utf8(&step.data[range.clone()]).unwrap_or_default();
-        let written = step.nodes.iter().try_for_each(|node| {
-            let data = node.data.clone().map(|range| &step.data[range]);
-            encoder.node(text(&node.path), data, node.acl.0, &node.stat)
-        });
-        written.map_err(|e| StorageError::io("write a snapshot in", &self.dir, e))
+/// Sessions, ACL lists and nodes of an image. `rest` is called between steps, with no lock held.
+pub(super) fn encode<L: Look, W: io::Write>(
+    db: &L,
+    capture: &Capture,
+    encoder: &mut SnapshotEncoder<W>,
+    mut rest: impl FnMut(),
+) -> io::Result<()> {
+    let gone = || io::Error::other("the database of the image is gone");
+    let mut by_depth = Vec::new();
+    for start in (0..capture.slots()).step_by(STEP * 16) {
+        let range = start..start.saturating_add((STEP * 16) as u32);
+        db.look(|db| capture.home(db).map(|home| capture.collect(home, range, &mut by_depth)))
+            .ok_or_else(gone)?;
     }
+    encoder.sessions(capture.sessions.iter().copied())?;
+    encoder.acls(capture.acls.iter().map(|(key, list)| (key.0, &list[..])))?;
+    for ids in by_depth.iter().flat_map(|level| level.chunks(STEP)) {
+        let mut step = Step { nodes: Vec::with_capacity(ids.len()), data: Vec::new() };
+        let Ok(()) =
+            db.look(|db| capture.home(db).map(|home| capture.emit(home, ids, &mut step))).ok_or_else(gone)?;
+        step.encode(encoder)?;
+        rest();
+    }
+    Ok(())
 }
 
 /// What one step copies under the lock, to be encoded and written after it.
 struct Step {
     nodes: Vec<Copied>,
     data: Vec<u8>,
+}
+
+impl Step {
+    fn encode<W: io::Write>(&self, encoder: &mut SnapshotEncoder<W>) -> io::Result<()> {
+        let text = |range: &Range<usize>| std::str::from_utf8(&self.data[range.clone()]).unwrap_or_default();
+        self.nodes.iter().try_for_each(|node| {
+            let data = node.data.clone().map(|range| &self.data[range]);
+            encoder.node(text(&node.path), data, node.acl.0, &node.stat)
+        })
+    }
 }
 
 struct Copied {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::ids::Zxid;
+use crate::ids::{Epoch, Zxid};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -66,6 +66,16 @@ pub enum StorageError {
         file.display()
     )]
     BadEpoch { file: PathBuf, found: String },
+
+    /// Java's text, and what to do.
+    #[error(
+        "The current epoch, {current}, is older than the last zxid, {last_zxid}, and acceptedEpoch does not say that this \
+         server knew of a newer one: the epoch files in {} are not those of the data beside them. Restore them from where \
+         the data came from; or, in an ensemble with a healthy quorum, move version-2 away and let this server copy the \
+         leader's state",
+        dir.display()
+    )]
+    OldEpoch { dir: PathBuf, current: Epoch, last_zxid: Zxid },
 
     #[error("cannot truncate the log in {} to {to}: {reason}", dir.display())]
     Truncate { dir: PathBuf, to: Zxid, reason: String },

@@ -85,21 +85,34 @@ pub fn open<S: Replay>(
     for path in snapshot::remove_unfinished(&**disk, &snap_dir)? {
         warnings.push(format!("{} was never finished; removed", path.display()));
     }
-    let mut recovered = restore(disk, snap_dir, log_dir, options, make_sink, lock)?;
-    warnings.append(&mut recovered.warnings);
-    recovered.warnings = warnings;
-    Ok(recovered)
+    let mut restored = reload(disk, &snap_dir, &log_dir, options, make_sink)?;
+    warnings.append(&mut restored.warnings);
+    let Restored { sink, last_zxid, snapshot, replayed, .. } = restored;
+    let fresh = snapshot.is_none() && replayed == 0;
+    Ok(Recovered { sink, last_zxid, snapshot, replayed, fresh, warnings, snap_dir, log_dir, lock })
 }
 
-fn restore<S: Replay>(
+/// What the files hold.
+pub struct Restored<S> {
+    pub sink: S,
+    pub last_zxid: Zxid,
+    /// The snapshot that was loaded.
+    pub snapshot: Option<(Zxid, PathBuf)>,
+    /// Txns applied on top of it.
+    pub replayed: u64,
+    /// To be logged.
+    pub warnings: Vec<String>,
+}
+
+/// Loads what the files hold, for a process that owns them already. Directories are those with the files in them.
+pub fn reload<S: Replay>(
     disk: &Arc<dyn Disk>,
-    snap_dir: PathBuf,
-    log_dir: PathBuf,
+    snap_dir: &Path,
+    log_dir: &Path,
     options: RecoveryOptions,
     mut make_sink: impl FnMut() -> S,
-    lock: DirLock,
-) -> Result<Recovered<S>, StorageError> {
-    let loaded = load_snapshot(disk, &snap_dir, &log_dir, options, &mut make_sink)?;
+) -> Result<Restored<S>, StorageError> {
+    let loaded = load_snapshot(disk, snap_dir, log_dir, options, &mut make_sink)?;
     let mut warnings = Vec::new();
     let (sink, snapshot, fell_back) = match loaded {
         None => (make_sink(), None, false),
@@ -111,11 +124,13 @@ fn restore<S: Replay>(
         }
     };
     let last_zxid = snapshot.as_ref().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
-    let mut recovered =
-        Recovered { sink, last_zxid, snapshot, replayed: 0, fresh: false, warnings, snap_dir, log_dir, lock };
-    replay(disk, &mut recovered, options.limits, fell_back)?;
-    recovered.fresh = recovered.snapshot.is_none() && recovered.replayed == 0;
-    Ok(recovered)
+    let mut restored = Restored { sink, last_zxid, snapshot, replayed: 0, warnings };
+    let torn = replay(disk, log_dir, &mut restored, options.limits, fell_back)?;
+    if fell_back {
+        reaches_newest(&**disk, snap_dir, &restored)?;
+    }
+    repair(&**disk, log_dir, &torn, &mut restored.warnings)?;
+    Ok(restored)
 }
 
 /// `None` where starting without a snapshot is right.
@@ -147,14 +162,15 @@ fn only_the_first(disk: &dyn Disk, snap_dir: &Path) -> Result<bool, StorageError
     Ok(files.iter().all(|(zxid, _)| *zxid == Zxid::ZERO))
 }
 
-/// Applies every txn behind the snapshot.
+/// Applies every txn behind the snapshot; returns what a crash tore off the logs.
 fn replay<S: Replay>(
     disk: &Arc<dyn Disk>,
-    to: &mut Recovered<S>,
+    log_dir: &Path,
+    to: &mut Restored<S>,
     limits: Limits,
     fell_back: bool,
-) -> Result<(), StorageError> {
-    let mut log = LogReader::open(disk.clone(), &to.log_dir, to.last_zxid.next(), limits)?;
+) -> Result<Vec<TornTail>, StorageError> {
+    let mut log = LogReader::open(disk.clone(), log_dir, to.last_zxid.next(), limits)?;
     while let Some(entry) = log.next()? {
         let zxid = entry.zxid();
         if !follows(to.last_zxid, zxid) {
@@ -180,22 +196,18 @@ fn replay<S: Replay>(
         to.last_zxid = zxid;
         to.replayed += 1;
     }
-    if fell_back {
-        reaches_newest(&**disk, to)?;
-    }
-    repair(&**disk, &to.log_dir, log.torn(), &mut to.warnings)
+    Ok(log.torn().to_vec())
 }
 
 /// A damaged snapshot is made up for only by logs that lead as far; without them its txns would silently be gone.
-fn reaches_newest<S>(disk: &dyn Disk, recovered: &Recovered<S>) -> Result<(), StorageError> {
-    let dir = &recovered.snap_dir;
+fn reaches_newest<S>(disk: &dyn Disk, dir: &Path, restored: &Restored<S>) -> Result<(), StorageError> {
     match snapshot::files(disk, dir).doing("list", dir)?.pop() {
-        Some((newest, path)) if newest > recovered.last_zxid => Err(StorageError::BadSnapshots {
-            dir: dir.clone(),
+        Some((newest, path)) if newest > restored.last_zxid => Err(StorageError::BadSnapshots {
+            dir: dir.to_owned(),
             tried: format!(
                 "{} is damaged, and what older snapshots and the logs hold ends at {}",
                 path.display(),
-                recovered.last_zxid
+                restored.last_zxid
             ),
         }),
         _ => Ok(()),
@@ -203,7 +215,7 @@ fn reaches_newest<S>(disk: &dyn Disk, recovered: &Recovered<S>) -> Result<(), St
 }
 
 /// Within an epoch every zxid is logged; a new epoch begins at 1.
-fn follows(last: Zxid, zxid: Zxid) -> bool {
+pub fn follows(last: Zxid, zxid: Zxid) -> bool {
     zxid == last.next() || zxid.epoch() > last.epoch() && zxid.counter() <= 1
 }
 

@@ -1,36 +1,33 @@
-//! The leader's broadcast: proposals in zxid order, acks, and commits strictly in that order (B§3.7; `Leader.propose`,
-//! `processAck`, `tryToCommit`).
+//! Which proposals are decided: acks of voters, in zxid order (B§3.7; `Leader.processAck`, `tryToCommit`).
 //!
 //! Invariants:
-//! 1. Proposals have consecutive zxids of one epoch.
-//! 2. A zxid is committed only with a quorum of acks, and after every smaller one.
+//! 1. Proposals have growing zxids of one epoch; whoever has logged one has logged every earlier one, so an ack covers them.
+//! 2. What is decided has a quorum of acks in every configuration that counts, and never shrinks.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::quorum::{AckSet, Voters};
+use super::quorum::Quorums;
 use crate::ids::{Sid, Zxid};
 
 #[derive(Debug)]
 pub struct Broadcast {
-    voters: Voters,
-    outstanding: VecDeque<Proposal>,
+    quorums: Quorums,
+    /// How far each voter has logged.
+    acked: BTreeMap<Sid, Zxid>,
     last_proposed: Zxid,
-    last_committed: Zxid,
-}
-
-#[derive(Debug)]
-struct Proposal {
-    zxid: Zxid,
-    acks: AckSet,
+    decided: Zxid,
+    /// There are acks that `decided` does not know of.
+    stale: bool,
 }
 
 impl Broadcast {
-    pub fn new(voters: Voters, last_zxid: Zxid) -> Broadcast {
+    pub fn new(quorums: Quorums, last_zxid: Zxid) -> Broadcast {
         Broadcast {
-            voters,
-            outstanding: VecDeque::new(),
+            quorums,
+            acked: BTreeMap::new(),
             last_proposed: last_zxid,
-            last_committed: last_zxid,
+            decided: last_zxid,
+            stale: false,
         }
     }
 
@@ -38,79 +35,83 @@ impl Broadcast {
         self.last_proposed
     }
 
-    pub fn last_committed(&self) -> Zxid {
-        self.last_committed
-    }
-
-    /// Takes the next zxid without proposing anything: what could not even be read uses one up, as in Java (B§1.7).
-    pub fn skip(&mut self) -> Zxid {
+    /// Takes the next zxid. What is numbered and never proposed leaves a gap, as in Java (B§1.7).
+    pub fn next_zxid(&mut self) -> Zxid {
         self.last_proposed = self.last_proposed.next();
         self.last_proposed
     }
 
-    /// `zxid` must be the one the last [`Broadcast::skip`] gave out.
-    pub fn propose(&mut self, zxid: Zxid) {
-        debug_assert_eq!(zxid, self.last_proposed);
-        debug_assert!(self.outstanding.back().is_none_or(|p| p.zxid < zxid));
-        self.outstanding.push_back(Proposal { zxid, acks: AckSet::default() });
-    }
-
-    /// `sid` has everything up to `zxid` on disk. Acks for what is committed or unknown change nothing.
+    /// `sid` has everything up to `zxid` on disk. Acks of strangers, and for what has not been proposed, change nothing.
     pub fn ack_through(&mut self, sid: Sid, zxid: Zxid) {
-        for proposal in self.outstanding.iter_mut().take_while(|p| p.zxid <= zxid) {
-            proposal.acks.add(sid, &self.voters);
+        if zxid > self.last_proposed || zxid <= self.decided || !self.quorums.contains(sid) {
+            return;
         }
+        let acked = self.acked.entry(sid).or_insert(zxid);
+        *acked = zxid.max(*acked);
+        self.stale = true;
     }
 
-    /// The next zxid that is decided, in order.
-    pub fn poll_committed(&mut self) -> Option<Zxid> {
-        let decided = self.outstanding.front()?.acks.has_quorum(&self.voters);
-        if !decided {
-            return None;
+    /// Everything up to here is decided.
+    pub fn decided(&mut self) -> Zxid {
+        if std::mem::take(&mut self.stale) {
+            let mut candidates: Vec<Zxid> = self.acked.values().copied().collect();
+            candidates.sort_unstable_by(|a, b| b.cmp(a));
+            let decided = candidates.into_iter().find(|zxid| {
+                let acks: BTreeSet<Sid> =
+                    self.acked.iter().filter(|(_, acked)| **acked >= *zxid).map(|(sid, _)| *sid).collect();
+                self.quorums.is_quorum(&acks)
+            });
+            self.decided = decided.map_or(self.decided, |zxid| zxid.max(self.decided));
         }
-        let proposal = self.outstanding.pop_front()?;
-        self.last_committed = proposal.zxid;
-        Some(proposal.zxid)
+        self.decided
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Epoch;
+    use crate::{ids::Epoch, zab::quorum::Voters};
 
     fn zxid(counter: u32) -> Zxid {
         Zxid::new(Epoch(1), counter)
     }
 
-    fn propose(b: &mut Broadcast) -> Zxid {
-        let zxid = b.skip();
-        b.propose(zxid);
-        zxid
+    fn broadcast(voters: i64, proposed: u32) -> Broadcast {
+        let mut b = Broadcast::new(Quorums::new(Voters::new((1..=voters).map(Sid))), zxid(0));
+        for n in 1..=proposed {
+            assert_eq!(b.next_zxid(), zxid(n));
+        }
+        b
     }
 
     #[test]
-    fn commits_wait_for_a_quorum_and_for_their_turn() {
-        let mut b = Broadcast::new(Voters::new([Sid(1), Sid(2), Sid(3)]), zxid(0));
-        let (first, second) = (propose(&mut b), propose(&mut b));
-        assert_eq!((first, second), (zxid(1), zxid(2)));
-        b.ack_through(Sid(1), second);
-        assert_eq!(b.poll_committed(), None);
-        b.ack_through(Sid(2), first);
-        assert_eq!(b.poll_committed(), Some(first));
-        assert_eq!(b.poll_committed(), None, "the second has one ack");
-        b.ack_through(Sid(3), second);
-        assert_eq!(b.poll_committed(), Some(second));
-        assert_eq!(b.last_committed(), second);
+    fn a_quorum_decides_what_it_has_in_common() {
+        let mut b = broadcast(3, 3);
+        b.ack_through(Sid(1), zxid(3));
+        assert_eq!(b.decided(), zxid(0));
+        b.ack_through(Sid(2), zxid(1));
+        assert_eq!(b.decided(), zxid(1), "the others have one ack");
+        b.ack_through(Sid(3), zxid(2));
+        assert_eq!(b.decided(), zxid(2));
+        b.ack_through(Sid(3), zxid(1));
+        assert_eq!(b.decided(), zxid(2), "a late ack takes nothing back");
+        b.ack_through(Sid(2), zxid(3));
+        assert_eq!(b.decided(), zxid(3));
     }
 
     #[test]
-    fn a_skipped_zxid_leaves_a_gap_and_holds_nothing_up() {
-        let mut b = Broadcast::new(Voters::new([Sid(0)]), zxid(0));
-        b.skip();
-        let second = propose(&mut b);
-        assert_eq!(second, zxid(2));
-        b.ack_through(Sid(0), second);
-        assert_eq!(b.poll_committed(), Some(second));
+    fn strangers_and_the_future_do_not_count() {
+        let mut b = broadcast(3, 1);
+        b.ack_through(Sid(1), zxid(1));
+        b.ack_through(Sid(9), zxid(1));
+        b.ack_through(Sid(2), zxid(2));
+        assert_eq!(b.decided(), zxid(0));
+    }
+
+    #[test]
+    fn one_voter_decides_alone() {
+        let mut b = broadcast(1, 2);
+        b.ack_through(Sid(1), zxid(2));
+        assert_eq!(b.decided(), zxid(2));
     }
 }

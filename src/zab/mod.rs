@@ -7,12 +7,19 @@
 //! NEWLEADER → ACKs of single txns. Whatever waits for the disk is a [`Persist`] with a [`Token`].
 
 pub mod broadcast;
+pub mod effects;
 pub mod election;
+pub mod history;
+pub mod leader;
+pub mod learner;
+pub mod peer;
 pub mod quorum;
+pub mod sync;
 
 use bytes::Bytes;
 
 use crate::{
+    config::{Ensemble, PeerType},
     ids::{Epoch, LinkId, Millis, Sid, Zxid},
     proto::quorum::{Notification, QuorumPacket},
 };
@@ -32,7 +39,8 @@ pub enum Persist {
     AcceptedEpoch(Epoch),
     /// `currentEpoch`: the epoch whose history is on disk.
     CurrentEpoch(Epoch),
-    /// The database as it is when the driver gets here, as a snapshot; the log begins a new file behind it.
+    /// The database as it is when the driver gets here, as a snapshot. Whatever the log has behind its zxid is cut, and the log
+    /// begins a new file.
     Snapshot,
 }
 
@@ -51,7 +59,10 @@ pub struct LogProbe {
 #[derive(Debug)]
 pub enum Output {
     /// To the election port of `to`: the newest replaces one that has not gone out (B§4.1).
-    SendNotification { to: Sid, notification: Notification },
+    SendNotification {
+        to: Sid,
+        notification: Notification,
+    },
     /// Nobody has answered for a while: dial every member whose election connection is down.
     ReconnectElection,
     /// Listen for learners; answered by `QuorumPort`. Learner links are named by the driver.
@@ -59,58 +70,164 @@ pub enum Output {
     /// Stop listening and close every learner link, without an answer.
     CloseQuorumPort,
     /// Connect to the quorum port of `leader`, trying again until `LeaderOpened` or `CloseLeader`. The link's name is new.
-    DialLeader { link: LinkId, leader: Sid },
-    CloseLeader { link: LinkId },
-    SendToLearner { link: LinkId, packet: QuorumPacket },
-    CloseLearner { link: LinkId, why: String },
-    SendToLeader { link: LinkId, packet: QuorumPacket },
+    DialLeader {
+        link: LinkId,
+        leader: Sid,
+    },
+    CloseLeader {
+        link: LinkId,
+    },
+    SendToLearner {
+        link: LinkId,
+        packet: QuorumPacket,
+    },
+    CloseLearner {
+        link: LinkId,
+        why: String,
+    },
+    SendToLeader {
+        link: LinkId,
+        packet: QuorumPacket,
+    },
     /// Look into the log on disk on behalf of a learner; answered by `LogProbed`.
-    ProbeLog { link: LinkId, from: Zxid },
+    ProbeLog {
+        link: LinkId,
+        from: Zxid,
+    },
     /// Send PROPOSAL and COMMIT of every logged txn in `after < zxid <= through`; what is sent to this link later comes after.
-    StreamLog { link: LinkId, after: Zxid, through: Zxid },
+    StreamLog {
+        link: LinkId,
+        after: Zxid,
+        through: Zxid,
+    },
     /// Send the body of a snapshot of the database as it is now: sessions, ACLs and nodes without header and checksum, then
     /// "BenWasHere" as a string (B§3.5); what is sent to this link later comes after.
-    StreamSnapshot { link: LinkId, zxid: Zxid },
-    Persist { token: Token, what: Persist },
+    StreamSnapshot {
+        link: LinkId,
+        zxid: Zxid,
+    },
+    Persist {
+        token: Token,
+        what: Persist,
+    },
 }
 
 /// What reaches a peer from other servers and from the disk.
 #[derive(Debug)]
 pub enum Input {
-    Notification { from: Sid, notification: Notification },
+    Notification {
+        from: Sid,
+        notification: Notification,
+    },
     /// An election connection came up or broke.
-    ElectionLink { sid: Sid, up: bool },
+    ElectionLink {
+        sid: Sid,
+        up: bool,
+    },
     /// Whether listening for learners worked.
     QuorumPort(Result<(), String>),
     /// `peer`: its address, for the log.
-    LearnerOpened { link: LinkId, peer: String },
-    LearnerPackets { link: LinkId, packets: Vec<QuorumPacket> },
+    LearnerOpened {
+        link: LinkId,
+        peer: String,
+    },
+    LearnerPackets {
+        link: LinkId,
+        packets: Vec<QuorumPacket>,
+    },
     /// Bytes are still going out to a learner, or coming in from the leader, within one snapshot or log.
-    Progress { link: LinkId },
-    LearnerClosed { link: LinkId, why: String },
-    LeaderOpened { link: LinkId },
-    LeaderPackets { link: LinkId, packets: Vec<QuorumPacket> },
-    LeaderClosed { link: LinkId, why: String },
+    Progress {
+        link: LinkId,
+    },
+    LearnerClosed {
+        link: LinkId,
+        why: String,
+    },
+    LeaderOpened {
+        link: LinkId,
+    },
+    LeaderPackets {
+        link: LinkId,
+        packets: Vec<QuorumPacket>,
+    },
+    LeaderClosed {
+        link: LinkId,
+        why: String,
+    },
     /// `None`: the log does not reach back that far, or is larger than what a snapshot would be.
-    LogProbed { link: LinkId, found: Option<LogProbe> },
-    Persisted { token: Token },
+    LogProbed {
+        link: LinkId,
+        found: Option<LogProbe>,
+    },
+    Persisted {
+        token: Token,
+    },
 }
 
 /// A server's standing, for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Looking,
+    Standalone,
     Leading { epoch: Epoch },
     Following { leader: Sid, epoch: Epoch },
     Observing { leader: Sid, epoch: Epoch },
 }
 
-/// Limits and manners, from zoo.cfg.
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Standing::Looking => f.write_str("LOOKING"),
+            Standing::Standalone => f.write_str("standalone"),
+            Standing::Leading { epoch } => write!(f, "LEADING in epoch {epoch}"),
+            Standing::Following { leader, epoch } => write!(f, "FOLLOWING server {leader} in epoch {epoch}"),
+            Standing::Observing { leader, epoch } => write!(f, "OBSERVING server {leader} in epoch {epoch}"),
+        }
+    }
+}
+
+/// Everything a peer is told of itself and of the others.
 #[derive(Clone, Debug)]
+pub struct PeerConfig {
+    pub sid: Sid,
+    pub role: PeerType,
+    pub ensemble: Ensemble,
+    pub quorums: quorum::Quorums,
+    pub timing: Timing,
+    pub sync: sync::SyncRules,
+    /// Whether an observer keeps a log and snapshots: syncEnabled.
+    pub observer_logs: bool,
+    /// `zookeeper.testingonly.initialZxid`, its counter.
+    pub initial_counter: Option<u32>,
+}
+
+impl PeerConfig {
+    /// A configuration without a version gets that of the first leader's epoch (ZOOKEEPER-1783).
+    fn config_led_in(&self, epoch: Epoch) -> String {
+        let mut ensemble = self.ensemble.clone();
+        if ensemble.version == 0 {
+            ensemble.version = Zxid::new(epoch, 0).0;
+        }
+        ensemble.to_string()
+    }
+}
+
+/// Limits and manners, from zoo.cfg.
+#[derive(Clone, Copy, Debug)]
 pub struct Timing {
     pub tick_ms: Millis,
     /// Ticks to connect and to synchronise.
     pub init_limit: u32,
     /// Ticks without a sign of life.
     pub sync_limit: u32,
+}
+
+impl Timing {
+    pub fn init_ms(&self) -> Millis {
+        self.tick_ms * Millis::from(self.init_limit)
+    }
+
+    pub fn sync_ms(&self) -> Millis {
+        self.tick_ms * Millis::from(self.sync_limit)
+    }
 }

@@ -160,8 +160,7 @@ mod tests {
             group_of: (1..=7).map(|n| (Sid(n), (n - 1) / 3 + 1)).collect(),
             weights: (1..=7).map(|n| (Sid(n), i64::from(n < 7))).collect(),
         };
-        let voters =
-            Voters { members: (1..=7).map(Sid).collect(), hierarchy: Some(hierarchy), version: 0 };
+        let voters = Voters { members: (1..=7).map(Sid).collect(), hierarchy: Some(hierarchy), version: 0 };
         for (acks, enough) in [
             (&[1, 2, 3][..], false),
             (&[1, 2, 3, 4], false),

@@ -3,7 +3,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::SnapshotEncoder;
@@ -40,7 +43,9 @@ impl SnapshotFile {
         zxid: Zxid,
         options: SnapshotOptions,
     ) -> Result<SnapshotFile, StorageError> {
-        let tmp = dir.join(tmp_name(zxid));
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // Two images of one zxid may be under way: one in the background, one for a sync.
+        let tmp = dir.join(tmp_name(zxid, NEXT.fetch_add(1, Ordering::Relaxed)));
         let file = disk.create(&tmp).doing("create", &tmp)?;
         let output =
             SnapshotOutput { file, tmp: tmp.clone(), at: 0, synced: 0, sync_every: options.sync_every };
@@ -108,8 +113,8 @@ impl io::Write for SnapshotOutput {
 }
 
 /// A name that Java neither reads as a snapshot nor counts as one in the log directory (`Util.isSnapshotFileName`).
-fn tmp_name(zxid: Zxid) -> String {
-    format!(".{}.tmp", file_name::snapshot_name(zxid))
+fn tmp_name(zxid: Zxid, n: u64) -> String {
+    format!(".{}.{n}.tmp", file_name::snapshot_name(zxid))
 }
 
 pub(super) fn is_tmp_name(name: &str) -> bool {

@@ -135,7 +135,8 @@ fn a_dropped_snapshot_leaves_nothing() {
     let options = SnapshotOptions::default();
     let file =
         SnapshotFile::create(Arc::new(disk.clone()), Path::new(DIR), Zxid(5), options).expect("create");
-    assert_eq!(disk.list(Path::new(DIR)).expect("list"), [".snapshot.5.tmp"]);
+    let names = disk.list(Path::new(DIR)).expect("list");
+    assert!(names.len() == 1 && names[0].starts_with(".snapshot.5."), "{names:?}");
     drop(file);
     assert_eq!(disk.list(Path::new(DIR)).expect("list"), [""; 0]);
 }

@@ -37,8 +37,25 @@ impl LogWriter {
         if !snapshot::any_candidate_up_to(&*disk, snap_dir, to)? {
             return Err(refuse("there is no valid snapshot that old to replay the log from"));
         }
-        let cut = self.find_cut(&logs, to)?;
+        self.cut(snap_dir, to, logs)
+    }
 
+    /// Cuts everything newer than `to`, of which a snapshot is on disk: it belongs to a history that was given up, and
+    /// would be replayed over the snapshot. Appends go on behind `to`, in a file of their own.
+    pub fn cut_behind_snapshot(&mut self, snap_dir: &Path, to: Zxid) -> Result<Truncated, StorageError> {
+        self.roll().doing("sync", &self.dir)?;
+        let logs = file_name::sorted(&*self.disk, &self.dir, file_name::LOG).doing("list", &self.dir)?;
+        self.cut(snap_dir, to, logs)
+    }
+
+    fn cut(
+        &mut self,
+        snap_dir: &Path,
+        to: Zxid,
+        logs: Vec<(Zxid, PathBuf)>,
+    ) -> Result<Truncated, StorageError> {
+        let disk = self.disk.clone();
+        let cut = self.find_cut(&logs, to)?;
         let mut done = Truncated { last: cut.last, removed: Vec::new() };
         let snapshots = snapshot::files(&*disk, snap_dir).doing("list", snap_dir)?;
         remove_newest_first(&*disk, snap_dir, snapshots, to, &mut done.removed)?;

@@ -1,0 +1,724 @@
+//! Leading: a new epoch with a quorum, each learner brought to this history, then broadcast (B§3.3, B§3.5, B§3.7–3.9; `Leader`,
+//! `LearnerHandler`).
+//!
+//! Invariants:
+//! 1. LEADERINFO leaves after this server's own acceptedEpoch is on disk; the leader serves after its own currentEpoch is.
+//! 2. A learner gets every proposal from the moment its plan was made, in zxid order and without a gap.
+//! 3. Only voters count, each once, in every configuration that counts.
+//! 4. A commit goes out after a quorum of acks, and after every earlier one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::{
+    LogProbe, Output, PeerConfig, Persist, Standing,
+    broadcast::Broadcast,
+    effects::{Delivery, Durable, Effects, Event},
+    history::History,
+    quorum::{AckSet, Quorums},
+    sync::{self, Choice, Opening, Plan},
+};
+use crate::{
+    ids::{Epoch, LinkId, Millis, Sid, Zxid},
+    proto::quorum::{LearnerInfo, PacketType, QuorumPacket},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Until a quorum has connected and the new epoch is on disk.
+    Discovery,
+    /// Until a quorum has promised the new epoch.
+    AwaitsEpochAcks,
+    /// Until a quorum has this history on disk.
+    AwaitsNewLeaderAcks,
+    Serving,
+}
+
+#[derive(Debug)]
+pub struct Leader {
+    config: Arc<PeerConfig>,
+    stage: Stage,
+    since: Millis,
+    /// This server's history as it was elected.
+    own: Summary,
+    /// Decided when a quorum has connected.
+    epoch: Option<Epoch>,
+    highest_accepted: Epoch,
+    connected: BTreeSet<Sid>,
+    epoch_acks: AckSet,
+    new_leader_acks: AckSet,
+    links: BTreeMap<LinkId, Link>,
+    broadcast: Broadcast,
+    /// Learners whose sync is answered when this zxid is committed.
+    syncs: VecDeque<(Zxid, LinkId)>,
+    /// Pings go out twice a tick, and every other time the quorum is looked after.
+    half_tick_due: Millis,
+    half_ticks: u64,
+    events: Vec<Event>,
+}
+
+/// How much of history somebody has (`StateSummary`): epochs first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Summary {
+    epoch: Epoch,
+    zxid: Zxid,
+}
+
+#[derive(Debug)]
+struct Link {
+    peer: String,
+    /// From its first packet on.
+    sid: Option<Sid>,
+    observer: bool,
+    stage: LinkStage,
+    last_heard: Millis,
+    last_zxid: Zxid,
+    unacked: Unacked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum LinkStage {
+    AwaitsInfo,
+    /// The new epoch is not known or not on disk.
+    AwaitsEpoch,
+    AwaitsEpochAck,
+    /// It has promised; a quorum has not.
+    AwaitsQuorum,
+    ReadsLog,
+    /// Has its plan, and gets what is proposed.
+    Syncing,
+    /// Has acked NEWLEADER; the leader does not serve yet.
+    Synced,
+    Serving,
+}
+
+impl Link {
+    fn is_forwarded_to(&self) -> bool {
+        self.stage >= LinkStage::Syncing
+    }
+
+    fn name(&self) -> String {
+        match self.sid {
+            Some(sid) => format!("server {sid} ({})", self.peer),
+            None => self.peer.clone(),
+        }
+    }
+}
+
+/// The oldest proposal a learner has not acked, and the newest, which takes its place (`LearnerHandler.SyncLimitCheck`).
+#[derive(Debug, Default)]
+struct Unacked {
+    current: Option<(Zxid, Millis)>,
+    next: Option<(Zxid, Millis)>,
+}
+
+impl Unacked {
+    fn proposed(&mut self, zxid: Zxid, now: Millis) {
+        if self.current.is_none() {
+            self.current = Some((zxid, now));
+        } else if self.next.is_none() {
+            self.next = Some((zxid, now));
+        }
+    }
+
+    fn acked(&mut self, zxid: Zxid) {
+        if self.current.is_some_and(|(current, _)| zxid >= current) {
+            self.current = self.next.take().filter(|(next, _)| zxid < *next);
+        }
+    }
+}
+
+/// Why a leader stops leading.
+pub type Resigned = String;
+
+impl Leader {
+    /// Just elected. Listening for learners is begun.
+    pub(super) fn start(
+        config: Arc<PeerConfig>,
+        now: Millis,
+        accepted: Epoch,
+        current: Epoch,
+        history: &History,
+        fx: &mut Effects,
+    ) -> Leader {
+        fx.push(Output::OpenQuorumPort);
+        let quorums = config.quorums.clone();
+        let mut leader = Leader::new(config, now, current, history, quorums);
+        leader.connect(leader.config.sid, accepted, fx);
+        leader
+    }
+
+    /// A server that is alone: it serves at once, and its epoch never changes.
+    pub(super) fn standalone(config: Arc<PeerConfig>, now: Millis, history: &History) -> Leader {
+        let quorums = config.quorums.clone();
+        Leader { stage: Stage::Serving, ..Leader::new(config, now, Epoch(0), history, quorums) }
+    }
+
+    fn new(
+        config: Arc<PeerConfig>,
+        now: Millis,
+        current: Epoch,
+        history: &History,
+        quorums: Quorums,
+    ) -> Leader {
+        let last = history.last_committed();
+        Leader {
+            stage: Stage::Discovery,
+            since: now,
+            own: Summary { epoch: current, zxid: last },
+            epoch: None,
+            highest_accepted: Epoch(0),
+            connected: BTreeSet::new(),
+            epoch_acks: AckSet::default(),
+            new_leader_acks: AckSet::default(),
+            links: BTreeMap::new(),
+            broadcast: Broadcast::new(quorums, last),
+            syncs: VecDeque::new(),
+            half_tick_due: now + config.timing.tick_ms / 2,
+            half_ticks: 0,
+            events: Vec::new(),
+            config,
+        }
+    }
+
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    pub fn is_serving(&self) -> bool {
+        self.stage == Stage::Serving
+    }
+
+    pub fn last_proposed(&self) -> Zxid {
+        self.broadcast.last_proposed()
+    }
+
+    /// Learners that take part: (sid, whether it is an observer, whether it is synced).
+    pub fn learners(&self) -> impl Iterator<Item = (Sid, bool, bool)> + '_ {
+        self.links
+            .values()
+            .filter_map(|link| Some((link.sid?, link.observer, link.stage >= LinkStage::Synced)))
+    }
+
+    pub(super) fn opened(&mut self, now: Millis, link: LinkId, peer: String) {
+        let state = Link {
+            peer,
+            sid: None,
+            observer: false,
+            stage: LinkStage::AwaitsInfo,
+            last_heard: now,
+            last_zxid: Zxid::ZERO,
+            unacked: Unacked::default(),
+        };
+        self.links.insert(link, state);
+    }
+
+    pub(super) fn closed(&mut self, link: LinkId, why: &str) {
+        if let Some(state) = self.links.remove(&link) {
+            tracing::warn!("******* GOODBYE {} ******** {why}", state.name());
+        }
+        self.syncs.retain(|(_, waiting)| *waiting != link);
+    }
+
+    pub(super) fn progress(&mut self, now: Millis, link: LinkId) {
+        if let Some(state) = self.links.get_mut(&link) {
+            state.last_heard = now;
+        }
+    }
+
+    fn drop_link(&mut self, link: LinkId, why: String, fx: &mut Effects) {
+        self.closed(link, &why);
+        fx.push(Output::CloseLearner { link, why });
+    }
+
+    pub(super) fn packet(
+        &mut self,
+        now: Millis,
+        link: LinkId,
+        packet: QuorumPacket,
+        history: &mut History,
+        fx: &mut Effects,
+    ) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        state.last_heard = now;
+        let done = match state.stage {
+            LinkStage::AwaitsInfo => self.info(link, &packet, fx),
+            LinkStage::AwaitsEpochAck => self.epoch_ack(link, &packet, history, fx),
+            LinkStage::Syncing => self.new_leader_ack(link, &packet, history, fx),
+            LinkStage::Synced | LinkStage::Serving => {
+                self.from_synced(link, packet);
+                return self.after_synced(link, history, fx);
+            }
+            LinkStage::AwaitsEpoch | LinkStage::AwaitsQuorum | LinkStage::ReadsLog => {
+                Err(format!("{} came before it was asked for anything", packet.kind.name()))
+            }
+        };
+        if let Err(why) = done {
+            self.drop_link(link, why, fx);
+        }
+    }
+
+    /// FOLLOWERINFO or OBSERVERINFO.
+    fn info(&mut self, link: LinkId, packet: &QuorumPacket, fx: &mut Effects) -> Result<(), String> {
+        let observer = match packet.kind {
+            PacketType::FOLLOWERINFO => false,
+            PacketType::OBSERVERINFO => true,
+            other => {
+                return Err(format!("First packet {} is not FOLLOWERINFO or OBSERVERINFO!", other.name()));
+            }
+        };
+        let data = packet.data.as_deref().ok_or("a learner that does not say who it is")?;
+        let info =
+            LearnerInfo::decode(data).ok_or_else(|| format!("a LearnerInfo of {} bytes", data.len()))?;
+        if info.protocol_version < LearnerInfo::PROTOCOL_VERSION {
+            return Err(format!(
+                "server {} speaks version {:#x} of the protocol, from before ZooKeeper 3.4",
+                info.sid, info.protocol_version
+            ));
+        }
+        if info.config_version > self.config.quorums.committed.version() {
+            return Err("Follower is ahead of the leader (has a later activated configuration)".to_owned());
+        }
+        match self.config.ensemble.servers.get(&info.sid) {
+            Some(spec) => tracing::info!("Follower sid: {} : info : {spec}", info.sid),
+            None => tracing::info!(
+                "Follower sid: {} not in the current config {:x}",
+                info.sid,
+                self.config.quorums.committed.version()
+            ),
+        }
+        let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
+        state.sid = Some(info.sid);
+        state.observer = observer;
+        state.stage = LinkStage::AwaitsEpoch;
+        self.connect(info.sid, packet.zxid.epoch(), fx);
+        if self.stage != Stage::Discovery {
+            self.send_epoch(link, fx);
+        }
+        Ok(())
+    }
+
+    /// `getEpochToPropose`: an epoch that nobody of a quorum has accepted before.
+    fn connect(&mut self, sid: Sid, accepted: Epoch, fx: &mut Effects) {
+        if self.epoch.is_some() {
+            return;
+        }
+        self.highest_accepted = self.highest_accepted.max(accepted);
+        if self.config.quorums.contains(sid) {
+            self.connected.insert(sid);
+        }
+        if self.config.quorums.is_quorum(&self.connected) {
+            let epoch = Epoch(self.highest_accepted.0.wrapping_add(1));
+            self.epoch = Some(epoch);
+            fx.persist(Persist::AcceptedEpoch(epoch));
+        }
+    }
+
+    fn send_epoch(&mut self, link: LinkId, fx: &mut Effects) {
+        let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return };
+        state.stage = LinkStage::AwaitsEpochAck;
+        let version = Bytes::copy_from_slice(&LearnerInfo::PROTOCOL_VERSION.to_be_bytes());
+        fx.to_learner(link, QuorumPacket::with_data(PacketType::LEADERINFO, Zxid::new(epoch, 0), version));
+    }
+
+    fn epoch_ack(
+        &mut self,
+        link: LinkId,
+        packet: &QuorumPacket,
+        history: &mut History,
+        fx: &mut Effects,
+    ) -> Result<(), String> {
+        if packet.kind != PacketType::ACKEPOCH {
+            return Err(format!("{} is not ACKEPOCH", packet.kind.name()));
+        }
+        let epoch = packet.data.as_deref().and_then(|mut data| data.try_get_i32().ok());
+        let epoch = epoch.ok_or("an ACKEPOCH without an epoch")?;
+        let own = self.own;
+        let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
+        state.last_zxid = packet.zxid;
+        state.stage = LinkStage::AwaitsQuorum;
+        let sid = state.sid;
+        if self.stage != Stage::AwaitsEpochAcks {
+            self.choose_sync(link, history, fx);
+            return Ok(());
+        }
+        // −1: it had accepted this epoch already, and does not count (B§3.3).
+        if let Ok(epoch) = u32::try_from(epoch) {
+            let theirs = Summary { epoch: Epoch(epoch), zxid: packet.zxid };
+            if theirs > own {
+                return Err(format!(
+                    "Follower is ahead of the leader, leader summary: {} (current epoch), {} (last zxid); the follower has {epoch}, {}",
+                    own.epoch, own.zxid, packet.zxid
+                ));
+            }
+            if let Some(sid) = sid {
+                self.epoch_acks.add(sid, &self.config.quorums);
+            }
+        }
+        self.check_epoch_acks(history, fx);
+        Ok(())
+    }
+
+    fn check_epoch_acks(&mut self, history: &mut History, fx: &mut Effects) {
+        if self.stage != Stage::AwaitsEpochAcks || !self.epoch_acks.has_quorum(&self.config.quorums) {
+            return;
+        }
+        let Some(epoch) = self.epoch else { return };
+        self.stage = Stage::AwaitsNewLeaderAcks;
+        fx.persist(Persist::CurrentEpoch(epoch));
+        let waiting: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, l)| l.stage == LinkStage::AwaitsQuorum)
+            .map(|(id, _)| *id)
+            .collect();
+        for link in waiting {
+            self.choose_sync(link, history, fx);
+        }
+    }
+
+    fn choose_sync(&mut self, link: LinkId, history: &History, fx: &mut Effects) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let peer = state.last_zxid;
+        let window = history.window();
+        tracing::info!(
+            "Synchronizing with Follower sid: {} maxCommittedLog={} minCommittedLog={} lastProcessedZxid={} peerLastZxid={peer}",
+            state.sid.unwrap_or_default(),
+            window.back().map_or(history.last_committed(), |(zxid, _)| *zxid),
+            window.front().map_or(history.last_committed(), |(zxid, _)| *zxid),
+            history.applied(),
+        );
+        match sync::choose(peer, history, self.config.sync) {
+            Choice::Plan(plan) => self.carry_out(link, plan, history, fx),
+            Choice::ProbeLog => {
+                state.stage = LinkStage::ReadsLog;
+                fx.push(Output::ProbeLog { link, from: peer });
+            }
+        }
+    }
+
+    pub(super) fn log_probed(
+        &mut self,
+        link: LinkId,
+        found: Option<LogProbe>,
+        history: &History,
+        fx: &mut Effects,
+    ) {
+        let Some(state) = self.links.get(&link).filter(|l| l.stage == LinkStage::ReadsLog) else { return };
+        let plan = sync::choose_with_log(state.last_zxid, history, found);
+        self.carry_out(link, plan, history, fx);
+    }
+
+    /// Everything the learner lacks, then NEWLEADER; from here on it gets what is proposed.
+    fn carry_out(&mut self, link: LinkId, plan: Plan, history: &History, fx: &mut Effects) {
+        let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return };
+        state.stage = LinkStage::Syncing;
+        let name = state.name();
+        match plan.opening {
+            Opening::Diff { zxid } => {
+                tracing::info!("Sending DIFF zxid={zxid} for {name}");
+                fx.to_learner(link, QuorumPacket::new(PacketType::DIFF, zxid));
+            }
+            Opening::Trunc { to } => {
+                tracing::info!("Sending TRUNC zxid to send={to} for {name}");
+                fx.to_learner(link, QuorumPacket::new(PacketType::TRUNC, to));
+            }
+            Opening::Snap => {
+                let zxid = history.applied();
+                tracing::info!(
+                    "Sending snapshot of {zxid} to {name}, whose last zxid is {}",
+                    state.last_zxid
+                );
+                fx.to_learner(link, QuorumPacket::new(PacketType::SNAP, zxid));
+                fx.push(Output::StreamSnapshot { link, zxid });
+            }
+        }
+        if let Some((after, through)) = plan.from_log {
+            fx.push(Output::StreamLog { link, after, through });
+        }
+        let window = history.window();
+        for (zxid, txn) in window.range(window.partition_point(|(zxid, _)| *zxid <= plan.after)..) {
+            fx.to_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
+            fx.to_learner(link, QuorumPacket::new(PacketType::COMMIT, *zxid));
+        }
+        if !state.observer {
+            for (zxid, txn) in history.pending() {
+                fx.to_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
+            }
+        }
+        let config = Bytes::from(self.config.config_led_in(epoch));
+        fx.to_learner(link, QuorumPacket::with_data(PacketType::NEWLEADER, Zxid::new(epoch, 0), config));
+    }
+
+    fn new_leader_ack(
+        &mut self,
+        link: LinkId,
+        packet: &QuorumPacket,
+        history: &mut History,
+        fx: &mut Effects,
+    ) -> Result<(), String> {
+        if packet.kind != PacketType::ACK {
+            return Err(format!(
+                "Next packet was supposed to be an ACK, but received packet: {}",
+                packet.kind.name()
+            ));
+        }
+        let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return Ok(()) };
+        if packet.zxid != Zxid::new(epoch, 0) {
+            tracing::error!(
+                "NEWLEADER of {} is acked with {} by {}",
+                Zxid::new(epoch, 0),
+                packet.zxid,
+                state.name()
+            );
+            return Ok(());
+        }
+        state.stage = LinkStage::Synced;
+        if let Some(sid) = state.sid {
+            self.new_leader_acks.add(sid, &self.config.quorums);
+        }
+        self.check_new_leader_acks(history, fx);
+        self.after_synced(link, history, fx);
+        Ok(())
+    }
+
+    fn check_new_leader_acks(&mut self, history: &mut History, fx: &mut Effects) {
+        if self.stage != Stage::AwaitsNewLeaderAcks || !self.new_leader_acks.has_quorum(&self.config.quorums)
+        {
+            return;
+        }
+        let Some(epoch) = self.epoch else { return };
+        self.stage = Stage::Serving;
+        let sids: Vec<String> = self.new_leader_acks.members().iter().map(Sid::to_string).collect();
+        tracing::info!(
+            "Have quorum of supporters, sids: [ {} ]; starting up with epoch {epoch}",
+            sids.join(",")
+        );
+        // `zookeeper.testingonly.initialZxid` brings the end of an epoch near (ZOOKEEPER-1277).
+        let from = Zxid::new(epoch, self.config.initial_counter.unwrap_or(0));
+        history.begin_epoch(Zxid::new(epoch, 0));
+        self.broadcast = Broadcast::new(self.config.quorums.clone(), from);
+        fx.deliveries.push_back(Delivery::Serving {
+            standing: Standing::Leading { epoch },
+            from: Some(Zxid::new(epoch, 0)),
+        });
+        let synced: Vec<LinkId> =
+            self.links.iter().filter(|(_, l)| l.stage == LinkStage::Synced).map(|(id, _)| *id).collect();
+        for link in synced {
+            self.after_synced(link, history, fx);
+        }
+    }
+
+    /// UPTODATE, once this server serves itself.
+    fn after_synced(&mut self, link: LinkId, history: &mut History, fx: &mut Effects) {
+        self.commit(history, fx);
+        let serving = self.is_serving();
+        if let Some(state) = self.links.get_mut(&link)
+            && state.stage == LinkStage::Synced
+            && serving
+        {
+            state.stage = LinkStage::Serving;
+            tracing::info!("{} is up to date", state.name());
+            fx.to_learner(link, QuorumPacket::new(PacketType::UPTODATE, Zxid(-1)));
+        }
+        self.forward_events(fx);
+    }
+
+    fn from_synced(&mut self, link: LinkId, packet: QuorumPacket) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        match packet.kind {
+            PacketType::ACK => {
+                state.unacked.acked(packet.zxid);
+                let (sid, observer) = (state.sid, state.observer);
+                if let Some(sid) = sid
+                    && !observer
+                    && packet.zxid.counter() != 0
+                {
+                    self.broadcast.ack_through(sid, packet.zxid);
+                }
+            }
+            PacketType::PING => {
+                if let Some(table) = packet.data {
+                    self.events.push(Event::Touched { table });
+                }
+            }
+            PacketType::REVALIDATE => self.events.push(Event::Revalidate { link, packet }),
+            PacketType::REQUEST => self.events.push(Event::Forwarded { link, packet }),
+            other => tracing::warn!(
+                "unexpected quorum packet, type: {} ({}) from {}",
+                other.name(),
+                other.0,
+                state.name()
+            ),
+        }
+    }
+
+    /// This server's own disk has confirmed something.
+    pub(super) fn durable(&mut self, durable: Durable, history: &mut History, fx: &mut Effects) {
+        match durable {
+            Durable::Txn(zxid) => self.broadcast.ack_through(self.config.sid, zxid),
+            Durable::AcceptedEpoch(epoch) if self.epoch == Some(epoch) => {
+                self.stage = Stage::AwaitsEpochAcks;
+                let waiting: Vec<LinkId> = self
+                    .links
+                    .iter()
+                    .filter(|(_, l)| l.stage == LinkStage::AwaitsEpoch)
+                    .map(|(id, _)| *id)
+                    .collect();
+                for link in waiting {
+                    self.send_epoch(link, fx);
+                }
+                self.epoch_acks.add(self.config.sid, &self.config.quorums);
+                self.check_epoch_acks(history, fx);
+            }
+            Durable::CurrentEpoch(epoch) if self.epoch == Some(epoch) => {
+                self.new_leader_acks.add(self.config.sid, &self.config.quorums);
+                self.check_new_leader_acks(history, fx);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next zxid, or why there is none left in this epoch.
+    pub(super) fn next_zxid(&mut self) -> Zxid {
+        self.broadcast.next_zxid()
+    }
+
+    /// Whether the epoch has no zxid left: the leader steps down, and a new epoch begins (ZOOKEEPER-1277).
+    pub(super) fn is_rolling_over(&self) -> bool {
+        self.epoch.is_some() && self.broadcast.last_proposed().next().is_rollover()
+    }
+
+    pub(super) fn propose(
+        &mut self,
+        now: Millis,
+        zxid: Zxid,
+        txn: Bytes,
+        history: &mut History,
+        fx: &mut Effects,
+    ) {
+        debug_assert_eq!(zxid, self.broadcast.last_proposed());
+        for (link, state) in self.links.iter_mut().filter(|(_, l)| l.is_forwarded_to() && !l.observer) {
+            state.unacked.proposed(zxid, now);
+            fx.to_learner(*link, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, txn.clone()));
+        }
+        history.append(zxid, txn.clone());
+        fx.persist(Persist::Append { zxid, txn });
+    }
+
+    /// Commits whatever has become decided.
+    pub(super) fn commit(&mut self, history: &mut History, fx: &mut Effects) {
+        if !self.is_serving() {
+            return;
+        }
+        let decided = self.broadcast.decided();
+        while history.first_pending().is_some_and(|zxid| zxid <= decided)
+            && let Some((zxid, txn)) = history.commit_first()
+        {
+            for (link, state) in self.links.iter().filter(|(_, l)| l.is_forwarded_to()) {
+                let packet = match state.observer {
+                    false => QuorumPacket::new(PacketType::COMMIT, zxid),
+                    true => QuorumPacket::with_data(PacketType::INFORM, zxid, txn.clone()),
+                };
+                fx.to_learner(*link, packet);
+            }
+            fx.deliveries.push_back(Delivery::Txn { zxid, txn });
+            while let Some((after, link)) = self.syncs.front().copied()
+                && after <= zxid
+            {
+                self.syncs.pop_front();
+                fx.to_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO));
+            }
+        }
+    }
+
+    /// Answers a learner's sync when everything outstanding now is committed (B§3.8).
+    pub(super) fn sync(&mut self, link: LinkId, history: &History, fx: &mut Effects) {
+        match history.first_pending() {
+            None => fx.to_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO)),
+            Some(_) => self.syncs.push_back((history.last_logged(), link)),
+        }
+    }
+
+    pub(super) fn revalidated(&mut self, link: LinkId, request: QuorumPacket, valid: bool, fx: &mut Effects) {
+        let mut data = BytesMut::with_capacity(9);
+        data.extend_from_slice(request.data.as_deref().and_then(|d| d.get(..8)).unwrap_or(&[0; 8]));
+        data.put_u8(valid.into());
+        fx.to_learner(link, QuorumPacket { data: Some(data.freeze()), ..request });
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Millis> {
+        // Alone there is nobody to ping.
+        self.epoch
+            .is_some()
+            .then_some(self.half_tick_due)
+            .or_else(|| (self.stage == Stage::Discovery).then_some(self.half_tick_due))
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Millis, fx: &mut Effects) -> Result<(), Resigned> {
+        if now < self.half_tick_due {
+            return Ok(());
+        }
+        let timing = &self.config.timing;
+        self.half_tick_due = now + timing.tick_ms / 2;
+        self.half_ticks += 1;
+        let (init, limit) = (timing.init_ms(), timing.sync_ms());
+        if !self.is_serving() && now - self.since >= init {
+            return Err(format!(
+                "Waiting for a quorum of followers, only synced with sids: [ {} ] after {init} ms",
+                join(self.new_leader_acks.members())
+            ));
+        }
+        self.drop_silent(now, init, limit, fx);
+        if self.is_serving() {
+            if self.half_ticks.is_multiple_of(2) {
+                self.check_quorum()?;
+            }
+            let last = self.broadcast.last_proposed();
+            for (link, _) in self.links.iter().filter(|(_, l)| l.is_forwarded_to()) {
+                fx.to_learner(*link, QuorumPacket::new(PacketType::PING, last));
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_silent(&mut self, now: Millis, init: Millis, limit: Millis, fx: &mut Effects) {
+        let mut silent = Vec::new();
+        for (id, link) in &self.links {
+            let patience = if link.stage >= LinkStage::Synced { limit } else { init };
+            if now - link.last_heard >= patience && link.stage != LinkStage::AwaitsEpoch {
+                silent.push((*id, format!("nothing heard for {} ms", now - link.last_heard)));
+            } else if let Some((zxid, at)) = link.unacked.current
+                && link.stage >= LinkStage::Synced
+                && now - at >= limit
+            {
+                silent.push((*id, format!("{zxid} has not been acked for {} ms", now - at)));
+            }
+        }
+        for (link, why) in silent {
+            self.drop_link(link, why, fx);
+        }
+    }
+
+    fn check_quorum(&self) -> Result<(), Resigned> {
+        let mut synced: BTreeSet<Sid> = self.links.values().filter_map(|l| l.sid).collect();
+        synced.insert(self.config.sid);
+        if self.config.quorums.is_quorum(&synced) {
+            return Ok(());
+        }
+        synced.retain(|sid| self.config.quorums.contains(*sid));
+        Err(format!("Not sufficient followers synced, only synced with sids: [ {} ]", join(&synced)))
+    }
+
+    fn forward_events(&mut self, fx: &mut Effects) {
+        fx.events.extend(self.events.drain(..));
+    }
+}
+
+fn join(sids: &BTreeSet<Sid>) -> String {
+    sids.iter().map(Sid::to_string).collect::<Vec<_>>().join(",")
+}
