@@ -125,6 +125,11 @@ impl Reader {
         self.xid += 1;
         match reply.err {
             0 => Ok(Some(reply)),
+            // Not ours to read: it counts as a node without data.
+            NO_AUTH if op == op::GET_DATA => {
+                Ok(Some(Reply { body: Enc::new().int(-1).raw(&[0; 68]).bytes(), ..reply }))
+            }
+            NO_AUTH if op != op::SYNC => Ok(Some(Reply { body: vec![0; 4], ..reply })),
             NO_NODE => Ok(None),
             err => bail!("op {op} on {path}: error {err}"),
         }
@@ -162,3 +167,4 @@ pub fn synced_client(addr: SocketAddr) -> Result<Client> {
 
 const IN_FLIGHT: usize = 200;
 const NO_NODE: i32 = -101;
+const NO_AUTH: i32 = -102;

@@ -516,6 +516,13 @@ impl Client {
         let reply = self.reply(xid::AUTH)?;
         Ok(if reply.err == 0 { Ok(()) } else { Err(reply.err) })
     }
+    /// What a client sends after it has moved; the events of what it missed are in `events` then.
+    pub fn set_watches(&mut self, zxid: i64, data: &[&str], exist: &[&str], child: &[&str]) -> Answer<()> {
+        let body = Enc::new().long(zxid).strings(data).strings(exist).strings(child).bytes();
+        self.conn.send_request(xid::SET_WATCHES, op::SET_WATCHES, &body)?;
+        let reply = self.reply(xid::SET_WATCHES)?;
+        Ok(if reply.err == 0 { Ok(()) } else { Err(reply.err) })
+    }
     pub fn ping(&mut self) -> Result<i64> {
         self.conn.send_request(xid::PING, op::PING, &[])?;
         Ok(self.reply(xid::PING)?.zxid)
