@@ -40,11 +40,13 @@ pub enum Choice {
     ProbeLog,
 }
 
-/// `zookeeper.forceSnapshotSync`, `zookeeper.snapshotSizeFactor`.
+/// `zookeeper.forceSnapshotSync`, `zookeeper.snapshotSizeFactor`, `zookeeper.leader.maxConcurrentSnapshots`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncRules {
     pub force_snapshot: bool,
     pub may_read_log: bool,
+    /// With as many being sent, observers are refused one.
+    pub max_snapshots: usize,
 }
 
 impl Plan {
@@ -106,7 +108,7 @@ pub fn choose_with_log(peer: Zxid, history: &History, probe: Option<LogProbe>) -
             let through = Zxid(min.0 - 1).min(last);
             Plan {
                 opening,
-                from_log: (after < through).then_some((after, through)),
+                from_log: (after < through && !follows(after, min)).then_some((after, through)),
                 after: after.max(through),
             }
         }
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
     use crate::ids::Epoch;
 
-    const RULES: SyncRules = SyncRules { force_snapshot: false, may_read_log: true };
+    const RULES: SyncRules = SyncRules { force_snapshot: false, may_read_log: true, max_snapshots: 10 };
 
     fn z(epoch: u32, counter: u32) -> Zxid {
         Zxid::new(Epoch(epoch), counter)

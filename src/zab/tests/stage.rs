@@ -80,7 +80,7 @@ impl Default for Stage {
             observers: BTreeSet::new(),
             config: Options {
                 timing: Timing { tick_ms: 2000, init_limit: 10, sync_limit: 5 },
-                sync: SyncRules { force_snapshot: false, may_read_log: true },
+                sync: SyncRules { force_snapshot: false, may_read_log: true, max_snapshots: 10 },
                 observer_logs: true,
                 initial_counter: None,
                 config_version: 0,
@@ -173,6 +173,7 @@ impl Stage {
         let value = words.get(1).map_or(0, |w| number(w));
         match words[0] {
             "forceSnapshotSync" => self.config.sync.force_snapshot = true,
+            "maxConcurrentSnapshots" => self.config.sync.max_snapshots = value as usize,
             "no-log-sync" => self.config.sync.may_read_log = false,
             "observer-without-log" => self.config.observer_logs = false,
             "initialZxid" => self.config.initial_counter = Some(value as u32),
@@ -424,7 +425,9 @@ impl Stage {
             Output::SendToLearner { link, packet } => format!("> {}: {}", link.0, describe(&packet)),
             Output::SendToLeader { packet, .. } => format!("> leader: {}", describe(&packet)),
             Output::CloseLearner { link, why } => format!("closes {}: {why}", link.0),
-            Output::ProbeLog { link, from } => format!("looks into the log for {} from {}", link.0, show(from)),
+            Output::ProbeLog { link, from } => {
+                format!("looks into the log for {} from {}", link.0, show(from))
+            }
             Output::StreamLog { link, after, through } => {
                 format!("> {}: the log behind {} through {}", link.0, show(after), show(through))
             }
