@@ -108,7 +108,7 @@ pub fn choose_with_log(peer: Zxid, history: &History, probe: Option<LogProbe>) -
             let through = Zxid(min.0 - 1).min(last);
             Plan {
                 opening,
-                from_log: (after < through && !follows(after, min)).then_some((after, through)),
+                from_log: (after < through).then_some((after, through)),
                 after: after.max(through),
             }
         }
