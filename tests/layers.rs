@@ -15,6 +15,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("storage", &["ids", "jute", "proto"]),
     ("pipeline", &["ids", "jute", "proto", "db", "session"]),
     ("replica", &["ids", "jute", "proto", "db", "session", "pipeline", "zab", "config"]),
+    // Drives all of them, as `server` does; only compiled for tests.
+    ("sim", &["ids", "jute", "proto", "db", "session", "pipeline", "zab", "config", "storage", "replica"]),
 ];
 
 #[test]

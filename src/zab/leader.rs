@@ -53,12 +53,15 @@ pub struct Leader {
     new_leader_acks: AckSet,
     links: BTreeMap<LinkId, Link>,
     broadcast: Broadcast,
+    proposal_sizes: ProposalSizes,
     /// Learners whose sync is answered when this zxid is committed.
     syncs: VecDeque<(Zxid, LinkId)>,
     /// Pings go out twice a tick, and every other time the quorum is looked after.
     half_tick_due: Millis,
     half_ticks: u64,
     events: Vec<Event>,
+    /// Why this cannot go on.
+    resigned: Option<Resigned>,
 }
 
 /// How much of history somebody has (`StateSummary`): epochs first.
@@ -132,6 +135,40 @@ impl Unacked {
     }
 }
 
+/// Bytes of a txn, header included; none before the first (`BufferStats`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProposalSizes(Option<Sizes>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    pub last: usize,
+    pub min: usize,
+    pub max: usize,
+}
+
+impl ProposalSizes {
+    pub fn get(&self) -> Option<Sizes> {
+        self.0
+    }
+
+    pub fn note(&mut self, size: usize) {
+        let (min, max) = self.0.map_or((size, size), |sizes| (sizes.min.min(size), sizes.max.max(size)));
+        self.0 = Some(Sizes { last: size, min, max });
+    }
+}
+
+/// What monitoring wants to know of a leader (`MonitorCommand`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Learners of either kind that are connected, whether they have synchronised or not.
+    pub learners: usize,
+    /// Followers that get what is proposed.
+    pub forwarding_followers: usize,
+    /// Zxids that learners' syncs wait for.
+    pub pending_syncs: usize,
+    pub proposals: ProposalSizes,
+}
+
 /// Why a leader stops leading.
 pub type Resigned = String;
 
@@ -177,10 +214,12 @@ impl Leader {
             new_leader_acks: AckSet::default(),
             links: BTreeMap::new(),
             broadcast: Broadcast::new(quorums, last),
+            proposal_sizes: ProposalSizes::default(),
             syncs: VecDeque::new(),
             half_tick_due: now + config.timing.tick_ms / 2,
             half_ticks: 0,
             events: Vec::new(),
+            resigned: None,
             config,
         }
     }
@@ -204,6 +243,22 @@ impl Leader {
             .filter_map(|link| Some((link.sid?, link.observer, link.stage >= LinkStage::Synced)))
     }
 
+    pub fn figures(&self) -> Figures {
+        let mut syncs: Vec<Zxid> = self.syncs.iter().map(|(zxid, _)| *zxid).collect();
+        syncs.dedup();
+        Figures {
+            learners: self.links.len(),
+            forwarding_followers: self.links.values().filter(|l| l.is_forwarded_to() && !l.observer).count(),
+            pending_syncs: syncs.len(),
+            proposals: self.proposal_sizes,
+        }
+    }
+
+    /// srst
+    pub fn reset_proposal_sizes(&mut self) {
+        self.proposal_sizes = ProposalSizes::default();
+    }
+
     pub(super) fn opened(&mut self, now: Millis, link: LinkId, peer: String) {
         let state = Link {
             peer,
@@ -222,6 +277,10 @@ impl Leader {
             tracing::warn!("******* GOODBYE {} ******** {why}", state.name());
         }
         self.syncs.retain(|(_, waiting)| *waiting != link);
+    }
+
+    pub(super) fn take_resignation(&mut self) -> Option<Resigned> {
+        self.resigned.take()
     }
 
     pub(super) fn progress(&mut self, now: Millis, link: LinkId) {
@@ -304,7 +363,14 @@ impl Leader {
 
     /// `getEpochToPropose`: an epoch that nobody of a quorum has accepted before.
     fn connect(&mut self, sid: Sid, accepted: Epoch, fx: &mut Effects) {
-        if self.epoch.is_some() {
+        if let Some(epoch) = self.epoch {
+            // It was elected, or followed somebody who was, and nothing came of it. It must refuse this epoch for ever; the next
+            // one will be above both. Java leaves such a voter outside.
+            if accepted > epoch && self.config.quorums.contains(sid) {
+                self.resigned = Some(format!(
+                    "server {sid} has accepted epoch {accepted} and cannot follow in {epoch}: a newer epoch is needed"
+                ));
+            }
             return;
         }
         self.highest_accepted = self.highest_accepted.max(accepted);
@@ -417,6 +483,9 @@ impl Leader {
     fn carry_out(&mut self, link: LinkId, plan: Plan, history: &History, fx: &mut Effects) {
         let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return };
         state.stage = LinkStage::Syncing;
+        if let Some(sid) = state.sid {
+            self.broadcast.retract(sid);
+        }
         let name = state.name();
         match plan.opening {
             Opening::Diff { zxid } => {
@@ -602,6 +671,7 @@ impl Leader {
         fx: &mut Effects,
     ) {
         debug_assert_eq!(zxid, self.broadcast.last_proposed());
+        self.proposal_sizes.note(txn.len());
         for (link, state) in self.links.iter_mut().filter(|(_, l)| l.is_forwarded_to() && !l.observer) {
             state.unacked.proposed(zxid, now);
             fx.to_learner(*link, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, txn.clone()));

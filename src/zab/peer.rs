@@ -141,6 +141,13 @@ impl Peer {
         }
     }
 
+    /// srst
+    pub fn reset_proposal_sizes(&mut self) {
+        if let Role::Leading(leader) = &mut self.role {
+            leader.reset_proposal_sizes();
+        }
+    }
+
     pub fn learner(&self) -> Option<&Learner> {
         match &self.role {
             Role::Learning(learner) => Some(learner),
@@ -219,7 +226,11 @@ impl Peer {
             Input::LogProbed { link, found } => leader.log_probed(link, found, history, fx),
             _ => {}
         }
+        let resigned = leader.take_resignation();
         self.note_established();
+        if let Some(why) = resigned {
+            self.leave(now, &why);
+        }
     }
 
     fn from_leader(&mut self, now: Millis, input: Input) {
