@@ -23,30 +23,33 @@ impl Replica {
         self.peer.has_delivery() || self.arriving.is_some()
     }
 
-    /// Applies everything that is decided, in order, and answers whoever waited: the write, then the reads behind it.
+    /// Applies what is decided, in order, and answers whoever waited: the write, then the reads behind it.
+    ///
+    /// The driver carries outputs out after each call, and calls again while [`Replica::has_committed`]: when a database has
+    /// been put into place, its snapshot is taken before anything is applied to it.
     pub fn apply_committed(&mut self, db: &mut Database) {
-        loop {
-            while let Some(delivery) = self.peer.poll_delivery() {
-                match delivery {
-                    Delivery::Txn { zxid, txn } => {
-                        if let Err(why) = self.apply(zxid, &txn, db) {
-                            let why = format!("txn {zxid} cannot be applied: {why}");
-                            return self.outputs.push_back(Output::Fatal { code: 1, why });
-                        }
-                        self.peer.applied(zxid);
-                        self.projection.forget_through(zxid);
+        while let Some(delivery) = self.peer.poll_delivery() {
+            match delivery {
+                Delivery::Txn { zxid, txn } => {
+                    if let Err(why) = self.apply(zxid, &txn, db) {
+                        let why = format!("txn {zxid} cannot be applied: {why}");
+                        return self.outputs.push_back(Output::Fatal { code: 1, why });
                     }
-                    Delivery::Serving { standing, from } => self.serve(standing, from, db),
-                    Delivery::Synced => self.synced(db),
+                    self.peer.applied(zxid);
+                    self.projection.forget_through(zxid);
                 }
+                Delivery::Serving { standing, from } => self.serve(standing, from, db),
+                Delivery::Synced => self.synced(db),
             }
-            let Some(arriving) = self.arriving.take() else { return };
-            db.replace(*arriving);
-            self.projection = Projection::default();
-            self.peer.replaced(self.now.mono, db.last_zxid());
-            self.pump(db);
-            return;
         }
+        let Some(arriving) = self.arriving.take() else { return };
+        db.replace(*arriving);
+        // What the leader's snapshot says may be another server's view (ZOOKEEPER-2819).
+        let ensemble = &self.peer.config().ensemble;
+        db.init_config(&ensemble.to_string(), ensemble.version, self.now.wall);
+        self.projection = Projection::default();
+        self.peer.replaced(self.now.mono, db.last_zxid());
+        self.pump(db);
     }
 
     fn serve(&mut self, standing: Standing, from: Option<Zxid>, db: &mut Database) {

@@ -180,6 +180,11 @@ impl Replica {
         &self.peer
     }
 
+    /// srst, on a leader
+    pub fn reset_proposal_sizes(&mut self) {
+        self.peer.reset_proposal_sizes();
+    }
+
     /// `None` while clients are not served.
     pub fn standing(&self) -> Option<&Standing> {
         self.standing.as_ref()

@@ -90,6 +90,12 @@ impl Core {
                     CoreMsg::Sessions(answer) => {
                         let _ = answer.send(self.replica.sessions().buckets().into_iter().collect());
                     }
+                    CoreMsg::Figures(answer) => {
+                        if let Some(leader) = self.replica.peer().leader() {
+                            let _ = answer.send(leader.figures());
+                        }
+                    }
+                    CoreMsg::ResetProposalSizes => self.replica.reset_proposal_sizes(),
                 }
             }
             if self.replica.poll_timeout().is_some_and(|due| due <= now.mono) {
@@ -177,7 +183,10 @@ impl Core {
     fn standing(&mut self, standing: Standing, serving: bool) {
         tracing::info!("this server is {standing}{}", if serving { "" } else { ", and serves no clients" });
         self.shared.standing.set(standing, serving);
-        if !serving {
+        if serving {
+            // Java's counters belong to the server object of a role (`ServerStats`).
+            self.shared.stats.begin_role();
+        } else {
             for conn in self.shared.conns.all() {
                 self.let_go(conn.id, CloseCause::Core(CloseReason::NotServing));
                 conn.close(CloseCause::Core(CloseReason::NotServing));

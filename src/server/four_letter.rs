@@ -21,10 +21,14 @@ use super::{
     shared::{CoreMsg, Shared},
 };
 use crate::{
-    config::ConnectionFactory,
+    config::{Config, ConnectionFactory, PeerType},
     ids::{ConnId, Millis, SessionId},
     proto::OpCode,
     storage, version,
+    zab::{
+        Standing,
+        leader::{Figures, ProposalSizes},
+    },
 };
 
 macro_rules! commands {
@@ -65,6 +69,9 @@ pub enum Answer {
 /// `ZooTrace`'s mask: kept because stmk and gtmk echo it, of no effect here.
 static TRACE_MASK: AtomicI64 = AtomicI64::new(306);
 
+/// Of a server that looks for a leader, and of a leader with leaderServes=no.
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
+
 /// Answers a command; `rest` is what came behind its four bytes.
 pub fn run(command: Command, rest: &[u8], peer: SocketAddr, shared: &Shared) -> Answer {
     if !shared.config.settings.four_letter_whitelist.allows(command.name()) {
@@ -74,62 +81,137 @@ pub fn run(command: Command, rest: &[u8], peer: SocketAddr, shared: &Shared) -> 
         ));
     }
     tracing::info!("Processing {} command from {}", command.name(), java_address(peer));
-    let mut out = String::new();
-    let written = match command {
-        Command::Ruok => out.write_str("imok"),
-        Command::Isro => out.write_str("rw"),
-        Command::Gtmk => write!(out, "{}", TRACE_MASK.load(Relaxed)),
-        Command::Stmk => match rest.first_chunk::<8>() {
+    let standing = shared.standing.serving();
+    match (command, standing) {
+        (Command::TelnetClose, _) => Answer::Nothing,
+        (Command::Ruok, _) => Answer::Text("imok".to_owned()),
+        (Command::Isro, None) => Answer::Text("null".to_owned()),
+        (Command::Isro, Some(_)) => Answer::Text("rw".to_owned()),
+        (Command::Gtmk, _) => Answer::Text(TRACE_MASK.load(Relaxed).to_string()),
+        (Command::Stmk, _) => match rest.first_chunk::<8>() {
             Some(mask) => {
                 let mask = i64::from_be_bytes(*mask);
                 TRACE_MASK.store(mask, Relaxed);
-                write!(out, "{mask}")
+                Answer::Text(mask.to_string())
             }
-            None => return Answer::Nothing,
+            None => Answer::Nothing,
         },
-        Command::Crst => {
-            shared.conns.all().iter().for_each(|conn| conn.stats.reset());
-            out.write_str("Connection stats reset.\n")
-        }
-        Command::Srst => {
-            shared.stats.reset();
-            out.write_str("Server stats reset.\n")
-        }
-        Command::Conf => conf(&mut out, shared),
-        Command::Cons => cons(&mut out, shared),
-        Command::Dirs => dirs(&mut out, shared),
-        Command::Envi => envi(&mut out),
-        Command::Mntr => mntr(&mut out, shared),
-        Command::Srvr => version_line(&mut out)
-            .and_then(|()| server_lines(&mut out, shared))
-            .and_then(|()| node_count(&mut out, shared)),
-        Command::Stat => stat(&mut out, shared),
-        Command::Wchs => wchs(&mut out, shared),
-        Command::Wchc => wchc(&mut out, shared),
-        Command::Wchp => wchp(&mut out, shared),
-        Command::Dump => return Answer::Later(Slow::Dump),
-        Command::TelnetClose => return Answer::Nothing,
-    };
+        (Command::Envi, _) => text(envi),
+        (_, None) => Answer::Text(NOT_SERVING.to_owned()),
+        (command, Some(standing)) => serving(command, standing, shared),
+    }
+}
+
+fn text(write: impl FnOnce(&mut String) -> fmt::Result) -> Answer {
+    let mut out = String::new();
+    let written = write(&mut out);
     debug_assert!(written.is_ok(), "writing to a String does not fail");
     Answer::Text(out)
+}
+
+fn serving(command: Command, standing: Standing, shared: &Shared) -> Answer {
+    use Command::*;
+    let leads = matches!(standing, Standing::Leading { .. });
+    let learns = matches!(standing, Standing::Following { .. } | Standing::Observing { .. });
+    match command {
+        Srvr | Stat | Mntr | Srst if leads => Answer::Later(Slow::OfLeader(command)),
+        Dump if !learns => Answer::Later(Slow::Dump),
+        Dump => text(|out| dump(out, shared, |out, _| global_sessions(out, shared.db.read().sessions()))),
+        Srvr => text(|out| srvr(out, shared, Role::of(&standing))),
+        Stat => text(|out| stat(out, shared, Role::of(&standing))),
+        Mntr => text(|out| mntr(out, shared, Role::of(&standing))),
+        Srst => {
+            shared.stats.reset();
+            Answer::Text(STATS_RESET.to_owned())
+        }
+        Crst => {
+            shared.conns.all().iter().for_each(|conn| conn.stats.reset());
+            Answer::Text("Connection stats reset.\n".to_owned())
+        }
+        Conf => text(|out| conf(out, shared)),
+        Cons => text(|out| cons(out, shared)),
+        Dirs => text(|out| dirs(out, shared)),
+        Wchs => text(|out| wchs(out, shared)),
+        Wchc => text(|out| wchc(out, shared)),
+        Wchp => text(|out| wchp(out, shared)),
+        Ruok | Isro | Gtmk | Stmk | Envi | TelnetClose => Answer::Nothing,
+    }
+}
+
+const STATS_RESET: &str = "Server stats reset.\n";
+
+/// As what a server that serves presents itself.
+#[derive(Clone, Copy)]
+enum Role {
+    Standalone,
+    Leader(Figures),
+    Follower,
+    Observer,
+}
+
+impl Role {
+    /// Of anybody but a leader, whose figures only the core knows.
+    fn of(standing: &Standing) -> Role {
+        match standing {
+            Standing::Following { .. } => Role::Follower,
+            Standing::Observing { .. } => Role::Observer,
+            Standing::Leading { .. } => Role::Leader(Figures::default()),
+            Standing::Looking | Standing::Standalone => Role::Standalone,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Role::Standalone => "standalone",
+            Role::Leader(_) => "leader",
+            Role::Follower => "follower",
+            Role::Observer => "observer",
+        }
+    }
 }
 
 /// What cannot be answered without the core's help.
 pub enum Slow {
     Dump,
+    OfLeader(Command),
 }
 
 impl Slow {
     pub async fn answer(self, shared: &Arc<Shared>) -> String {
-        match self {
+        let answer = match self {
             Slow::Dump => {
                 let (answer, sessions) = oneshot::channel();
                 let _ = shared.core.send(CoreMsg::Sessions(answer)).await;
-                let mut out = String::new();
-                let written = dump(&mut out, shared, &sessions.await.unwrap_or_default());
-                debug_assert!(written.is_ok());
-                out
+                let sessions = sessions.await.unwrap_or_default();
+                text(|out| dump(out, shared, |out, date| session_sets(out, &sessions, date)))
             }
+            Slow::OfLeader(command) => {
+                let (answer, figures) = oneshot::channel();
+                let _ = shared.core.send(CoreMsg::Figures(answer)).await;
+                match figures.await {
+                    Ok(figures) => of_leader(command, figures, shared).await,
+                    // It does not lead any more.
+                    Err(_) => Answer::Text(NOT_SERVING.to_owned()),
+                }
+            }
+        };
+        match answer {
+            Answer::Text(text) => text,
+            Answer::Later(_) | Answer::Nothing => String::new(),
+        }
+    }
+}
+
+async fn of_leader(command: Command, figures: Figures, shared: &Shared) -> Answer {
+    let role = Role::Leader(figures);
+    match command {
+        Command::Srvr => text(|out| srvr(out, shared, role)),
+        Command::Stat => text(|out| stat(out, shared, role)),
+        Command::Mntr => text(|out| mntr(out, shared, role)),
+        _ => {
+            shared.stats.reset();
+            let _ = shared.core.send(CoreMsg::ResetProposalSizes).await;
+            Answer::Text(STATS_RESET.to_owned())
         }
     }
 }
@@ -138,7 +220,12 @@ fn version_line(out: &mut String) -> fmt::Result {
     writeln!(out, "Zookeeper version: {}", version::FULL)
 }
 
-fn server_lines(out: &mut String, shared: &Shared) -> fmt::Result {
+fn srvr(out: &mut String, shared: &Shared, role: Role) -> fmt::Result {
+    version_line(out)?;
+    server_lines(out, shared, role)
+}
+
+fn server_lines(out: &mut String, shared: &Shared, role: Role) -> fmt::Result {
     let stats = &shared.stats;
     writeln!(
         out,
@@ -151,15 +238,31 @@ fn server_lines(out: &mut String, shared: &Shared) -> fmt::Result {
     writeln!(out, "Sent: {}", stats.sent.load(Relaxed))?;
     writeln!(out, "Connections: {}", shared.conns.len())?;
     writeln!(out, "Outstanding: {}", shared.outstanding())?;
-    writeln!(out, "Zxid: {}", shared.db.read().last_zxid())?;
-    writeln!(out, "Mode: standalone")
+    let (zxid, nodes) = {
+        let db = shared.db.read();
+        (db.last_zxid(), db.node_count())
+    };
+    writeln!(out, "Zxid: {zxid}")?;
+    writeln!(out, "Mode: {}", role.name())?;
+    writeln!(out, "Node count: {nodes}")?;
+    match role {
+        Role::Leader(figures) => proposal_line(out, figures.proposals),
+        _ => Ok(()),
+    }
 }
 
-fn node_count(out: &mut String, shared: &Shared) -> fmt::Result {
-    writeln!(out, "Node count: {}", shared.db.read().node_count())
+fn proposal_line(out: &mut String, proposals: ProposalSizes) -> fmt::Result {
+    let [last, min, max] = sizes(proposals);
+    writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}")
 }
 
-fn stat(out: &mut String, shared: &Shared) -> fmt::Result {
+/// Last, smallest and largest; -1 before the first proposal.
+fn sizes(proposals: ProposalSizes) -> [i64; 3] {
+    let int = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+    proposals.get().map_or([-1; 3], |s| [int(s.last), int(s.min), int(s.max)])
+}
+
+fn stat(out: &mut String, shared: &Shared, role: Role) -> fmt::Result {
     version_line(out)?;
     writeln!(out, "Clients:")?;
     for conn in shared.conns.all() {
@@ -167,8 +270,7 @@ fn stat(out: &mut String, shared: &Shared) -> fmt::Result {
         writeln!(out)?;
     }
     writeln!(out)?;
-    server_lines(out, shared)?;
-    node_count(out, shared)
+    server_lines(out, shared, role)
 }
 
 fn cons(out: &mut String, shared: &Shared) -> fmt::Result {
@@ -281,7 +383,29 @@ fn conf(out: &mut String, shared: &Shared) -> fmt::Result {
     writeln!(out, "maxClientCnxns={}", config.max_client_cnxns)?;
     writeln!(out, "minSessionTimeout={}", config.min_session_timeout_ms)?;
     writeln!(out, "maxSessionTimeout={}", config.max_session_timeout_ms)?;
-    writeln!(out, "serverId=0")
+    if !config.is_distributed() {
+        return writeln!(out, "serverId=0");
+    }
+    member_conf(out, config)
+}
+
+/// `QuorumZooKeeperServer.dumpConf`; the end has no newline.
+fn member_conf(out: &mut String, config: &Config) -> fmt::Result {
+    let sid = config.server_id.unwrap_or_default();
+    writeln!(out, "serverId={sid}")?;
+    writeln!(out, "initLimit={}", config.init_limit)?;
+    writeln!(out, "syncLimit={}", config.sync_limit)?;
+    writeln!(out, "electionAlg={}", config.election_alg)?;
+    if let Some(own) = config.ensemble.servers.get(&sid) {
+        writeln!(out, "electionPort={}", own.election_port)?;
+        writeln!(out, "quorumPort={}", own.quorum_port)?;
+    }
+    let peer_type = match config.peer_type {
+        PeerType::Participant => 0,
+        PeerType::Observer => 1,
+    };
+    writeln!(out, "peerType={peer_type}")?;
+    write!(out, "membership: \n{}", config.ensemble)
 }
 
 fn envi(out: &mut String) -> fmt::Result {
@@ -289,7 +413,7 @@ fn envi(out: &mut String) -> fmt::Result {
     environment::entries().into_iter().try_for_each(|(key, value)| writeln!(out, "{key}={value}"))
 }
 
-fn mntr(out: &mut String, shared: &Shared) -> fmt::Result {
+fn mntr(out: &mut String, shared: &Shared, role: Role) -> fmt::Result {
     let stats = &shared.stats;
     let mut line = |key: &str, value: &dyn fmt::Display| writeln!(out, "zk_{key}\t{value}");
     line("version", &version::FULL)?;
@@ -300,7 +424,7 @@ fn mntr(out: &mut String, shared: &Shared) -> fmt::Result {
     line("packets_sent", &stats.sent.load(Relaxed))?;
     line("num_alive_connections", &shared.conns.len())?;
     line("outstanding_requests", &shared.outstanding())?;
-    line("server_state", &"standalone")?;
+    line("server_state", &role.name())?;
     let db = shared.db.read();
     line("znode_count", &db.node_count())?;
     line("watch_count", &db.watches.lock().count())?;
@@ -309,7 +433,23 @@ fn mntr(out: &mut String, shared: &Shared) -> fmt::Result {
     drop(db);
     let (open, max) = environment::file_descriptors();
     line("open_file_descriptor_count", &open)?;
-    line("max_file_descriptor_count", &max)
+    line("max_file_descriptor_count", &max)?;
+    match role {
+        Role::Leader(figures) => leader_figures(out, figures),
+        _ => Ok(()),
+    }
+}
+
+fn leader_figures(out: &mut String, figures: Figures) -> fmt::Result {
+    let mut line = |key: &str, value: i64| writeln!(out, "zk_{key}\t{value}");
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let [last, min, max] = sizes(figures.proposals);
+    line("followers", count(figures.learners))?;
+    line("synced_followers", count(figures.forwarding_followers))?;
+    line("pending_syncs", count(figures.pending_syncs))?;
+    line("last_proposal_size", last)?;
+    line("max_proposal_size", max)?;
+    line("min_proposal_size", min)
 }
 
 fn wchs(out: &mut String, shared: &Shared) -> fmt::Result {
@@ -354,18 +494,24 @@ fn session_of(sessions: &BTreeMap<ConnId, SessionId>, conn: ConnId) -> SessionId
     sessions.get(&conn).copied().unwrap_or(SessionId::NONE)
 }
 
-fn dump(out: &mut String, shared: &Shared, sessions: &[(Millis, Vec<SessionId>)]) -> fmt::Result {
+/// `sessions` writes those that this server knows.
+fn dump(
+    out: &mut String,
+    shared: &Shared,
+    sessions: impl FnOnce(&mut String, &dyn Fn(Millis) -> String) -> fmt::Result,
+) -> fmt::Result {
     let now = shared.clock.now();
     let date = |due: Millis| environment::java_date(now.wall + (due - now.mono));
     writeln!(out, "SessionTracker dump:")?;
-    let count: usize = sessions.iter().map(|(_, ids)| ids.len()).sum();
-    writeln!(out, "Session Sets ({})/({count}):", sessions.len())?;
-    for (due, ids) in sessions {
-        writeln!(out, "{} expire at {}:", ids.len(), date(*due))?;
-        for id in ids {
-            writeln!(out, "\t{id}")?;
+    if shared.config.is_distributed() && shared.config.local_sessions_enabled {
+        // Every session is a global one so far.
+        out.write_str("Local ")?;
+        session_sets(out, &[], &date)?;
+        if !shared.standing.learns() {
+            out.write_str("Global ")?;
         }
     }
+    sessions(out, &date)?;
     writeln!(out, "ephemeral nodes dump:")?;
     {
         let db = shared.db.read();
@@ -385,6 +531,33 @@ fn dump(out: &mut String, shared: &Shared, sessions: &[(Millis, Vec<SessionId>)]
     }
 }
 
+/// Of a server that expires sessions itself (`SessionTrackerImpl`).
+fn session_sets(
+    out: &mut String,
+    sets: &[(Millis, Vec<SessionId>)],
+    date: &dyn Fn(Millis) -> String,
+) -> fmt::Result {
+    let count: usize = sets.iter().map(|(_, ids)| ids.len()).sum();
+    writeln!(out, "Session Sets ({})/({count}):", sets.len())?;
+    for (due, ids) in sets {
+        writeln!(out, "{} expire at {}:", ids.len(), date(*due))?;
+        for id in ids {
+            writeln!(out, "\t{id}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Of a server that leaves that to its leader (`LearnerSessionTracker`).
+fn global_sessions(out: &mut String, sessions: impl Iterator<Item = (SessionId, i32)>) -> fmt::Result {
+    let sessions: BTreeMap<SessionId, i32> = sessions.collect();
+    writeln!(out, "Global Sessions({}):", sessions.len())?;
+    for (id, timeout_ms) in sessions {
+        writeln!(out, "{id}\t{timeout_ms}ms")?;
+    }
+    Ok(())
+}
+
 /// Connections by the time at which silence would end them (NIO's `ExpiryQueue`).
 fn connection_sets(out: &mut String, shared: &Shared, date: impl Fn(Millis) -> String) -> fmt::Result {
     let mut sets: BTreeMap<Millis, Vec<Arc<ConnShared>>> = BTreeMap::new();
@@ -400,4 +573,83 @@ fn connection_sets(out: &mut String, shared: &Shared, date: impl Fn(Millis) -> S
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Defines, outside::Outside};
+
+    /// Files in memory.
+    struct Files<'a>(&'a [(&'a str, &'a str)]);
+
+    impl Outside for Files<'_> {
+        fn read(&self, path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+            let file = self.0.iter().find(|(name, _)| path == std::path::Path::new(name));
+            file.map(|(_, text)| text.as_bytes().to_vec()).ok_or(std::io::ErrorKind::NotFound.into())
+        }
+
+        fn resolve(&self, host: &str) -> std::io::Result<std::net::IpAddr> {
+            host.parse().map_err(std::io::Error::other)
+        }
+    }
+
+    fn written(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
+        let mut out = String::new();
+        write(&mut out).unwrap();
+        out
+    }
+
+    /// Expected: `conf` of the observer of a running 3.5.7.
+    #[test]
+    fn a_members_conf_ends_with_the_ensemble() {
+        let cfg = "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir=/d\nclientPort=2181\npeerType=observer\n\
+                   server.1=127.77.1.1:2888:3888\nserver.2=127.77.1.2:2888:3888\nserver.3=127.77.1.3:2888:3888\n\
+                   server.4=127.77.1.4:2889:3889:observer\n";
+        let files = Files(&[("zoo.cfg", cfg), ("/d/myid", "4\n")]);
+        let config =
+            Config::load_from(&files, std::path::Path::new("zoo.cfg"), &Defines::default()).unwrap();
+        assert_eq!(
+            written(|out| member_conf(out, &config)),
+            "serverId=4\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=3889\nquorumPort=2889\npeerType=1\n\
+             membership: \nserver.1=127.77.1.1:2888:3888:participant\nserver.2=127.77.1.2:2888:3888:participant\n\
+             server.3=127.77.1.3:2888:3888:participant\nserver.4=127.77.1.4:2889:3889:observer\nversion=0"
+        );
+    }
+
+    /// Expected: srvr and mntr of a running 3.5.7 that leads two followers and an observer, at first and after a
+    /// createSession and a create with 1000 bytes.
+    #[test]
+    fn a_leader_tells_of_its_learners_and_proposals() {
+        let mut figures = Figures { learners: 3, forwarding_followers: 2, ..Figures::default() };
+        let line = |figures: Figures| written(|out| proposal_line(out, figures.proposals));
+        assert_eq!(line(figures), "Proposal sizes last/min/max: -1/-1/-1\n");
+        figures.proposals.note(36);
+        figures.proposals.note(1074);
+        assert_eq!(line(figures), "Proposal sizes last/min/max: 1074/36/1074\n");
+        assert_eq!(
+            written(|out| leader_figures(out, figures)),
+            "zk_followers\t3\nzk_synced_followers\t2\nzk_pending_syncs\t0\nzk_last_proposal_size\t1074\n\
+             zk_max_proposal_size\t1074\nzk_min_proposal_size\t36\n"
+        );
+    }
+
+    /// Expected: dump of followers and of a leader of a running 3.5.7.
+    #[test]
+    fn a_learner_lists_sessions_and_a_leader_when_they_expire() {
+        let sessions = [
+            (SessionId(0x300_011b_0d99_0000), 30_000),
+            (SessionId(0x200_011b_0cde_0000), 20_000),
+            (SessionId(-1), 4000),
+        ];
+        assert_eq!(
+            written(|out| global_sessions(out, sessions.into_iter())),
+            "Global Sessions(3):\n0xffffffffffffffff\t4000ms\n0x200011b0cde0000\t20000ms\n0x300011b0d990000\t30000ms\n"
+        );
+        let sets = [(1000, vec![SessionId(0x400_011b_0da6_0000)]), (3000, vec![SessionId(5), SessionId(6)])];
+        assert_eq!(
+            written(|out| session_sets(out, &sets, &|due| format!("[{due}]"))),
+            "Session Sets (2)/(3):\n1 expire at [1000]:\n\t0x400011b0da60000\n2 expire at [3000]:\n\t0x5\n\t0x6\n"
+        );
+    }
 }

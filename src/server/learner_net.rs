@@ -135,13 +135,7 @@ impl LearnerNet {
 
     /// The body of a snapshot, for behind a SNAP packet. The capture must be of `zxid`; it is ended when it is written or not
     /// wanted any more, on a thread of its own: the caller may hold the database's lock.
-    pub fn stream_snapshot<D: Lend>(
-        &mut self,
-        link: LinkId,
-        zxid: Zxid,
-        db: Arc<D>,
-        capture: Arc<Capture>,
-    ) {
+    pub fn stream_snapshot<D: Lend>(&mut self, link: LinkId, zxid: Zxid, db: Arc<D>, capture: Arc<Capture>) {
         let chunks = self.begin_stream(link);
         stream::spawn_snapshot(chunks, zxid, db, capture);
     }

@@ -48,9 +48,7 @@ pub fn bind_to(address: &ClientAddress, what: &str) -> anyhow::Result<TcpListene
         }
     }
     match failed {
-        Some((candidate, e)) => {
-            Err(e).with_context(|| format!("{what} {candidate} cannot be bound"))
-        }
+        Some((candidate, e)) => Err(e).with_context(|| format!("{what} {candidate} cannot be bound")),
         None => anyhow::bail!("the address of {what} names no address"),
     }
 }

@@ -23,23 +23,25 @@ pub mod stats;
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use anyhow::Context;
+use bytes::Bytes;
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 use self::{
-    clock::Clock, core_loop::Core, log_thread::LogQueue, registry::Registry, restore::Restore,
-    shared::Shared, stats::ServerStats,
+    clock::Clock, core_loop::Core, election_net::BindError, log_thread::LogQueue, net::Net,
+    registry::Registry, restore::Restore, shared::Shared, stats::ServerStats,
 };
 use crate::{
     config::Config,
     db::{self, Database, DbOptions, owner::OwnerRules},
-    ids::Sid,
+    ids::{Sid, Zxid},
     jute::Limits,
     pipeline::{prep::PrepRules, read::ReadRules},
     replica::{Replica, ReplicaConfig},
     storage::{self, LogOptions, LogWriter, RecoveryOptions, StorageError},
     zab::{
         PeerConfig, Timing,
+        peer::Recovered,
         quorum::{Quorums, Voters},
         sync::SyncRules,
     },
@@ -74,7 +76,6 @@ impl From<anyhow::Error> for StartError {
 
 /// Opens the data, listens, and serves until the process is told to end.
 pub fn run(config: Config) -> Result<(), StartError> {
-    refuse_ensemble(&config)?;
     if let Some(sid) = config.server_id {
         logging::set_myid(sid);
     }
@@ -102,27 +103,13 @@ fn raise_file_limit() {
     }
 }
 
-/// A member of an ensemble that served its clients alone would split it.
-fn refuse_ensemble(config: &Config) -> Result<(), StartError> {
-    if !config.is_distributed() {
-        return Ok(());
-    }
-    let servers: Vec<String> = config.ensemble.voters().map(|(sid, _)| format!("server.{sid}")).collect();
-    Err(StartError {
-        code: fatal::UNEXPECTED,
-        error: anyhow::anyhow!(
-            "{} makes this server a member of an ensemble ({}), which this version of Ferrokeeper cannot be; remove the server \
-             lines to run it standalone, or start Java ZooKeeper here",
-            config.source.as_deref().unwrap_or(std::path::Path::new("the configuration")).display(),
-            servers.join(", ")
-        ),
-    })
-}
-
 /// What recovery leaves besides the tree.
 struct Opened {
     /// There was nothing, and `snapshot.0` has just been written.
     fresh: bool,
+    /// The newest replayed txns, for learners.
+    recent: Vec<(Zxid, Bytes)>,
+    snap_dir: std::path::PathBuf,
     log_dir: std::path::PathBuf,
     /// Held as long as the process lives: a second server on these directories is refused.
     lock: storage::recovery::DirLock,
@@ -146,15 +133,22 @@ fn open_database(config: &Config, clock: Clock) -> Result<(Database, Opened), St
         limits: limits.for_files(),
     };
     let started = clock.mono();
-    let recovered = storage::open(&real_disk(), &config.data_dir, &config.data_log_dir, recovery, || {
-        Restore::new(options)
-    })?;
+    let mut recovered =
+        storage::open(&real_disk(), &config.data_dir, &config.data_log_dir, recovery, || {
+            Restore::new(options)
+        })?;
     for warning in &recovered.warnings {
         tracing::warn!("{warning}");
     }
+    let recent = recovered.sink.take_window();
     let mut db = recovered.sink.into_database();
-    for session in db.purge_dead_sessions() {
-        tracing::info!("removed ephemerals of session {session}, which is in no session table");
+    if config.is_distributed() {
+        // What all members have in common is changed by txns alone.
+        db.init_config(&config.ensemble.to_string(), config.ensemble.version, clock.wall());
+    } else {
+        for session in db.purge_dead_sessions() {
+            tracing::info!("removed ephemerals of session {session}, which is in no session table");
+        }
     }
     tracing::info!(
         "loaded {} nodes, {} txns replayed, last zxid {} in {} ms",
@@ -167,16 +161,25 @@ fn open_database(config: &Config, clock: Clock) -> Result<(Database, Opened), St
         // Logs without a snapshot are what Java refuses to start from (B§6.5).
         snapshot_job::write_first(&mut db, &recovered.snap_dir)?;
     }
-    Ok((db, Opened { fresh: recovered.fresh, log_dir: recovered.log_dir, lock: recovered.lock }))
+    Ok((
+        db,
+        Opened {
+            fresh: recovered.fresh,
+            recent,
+            snap_dir: recovered.snap_dir,
+            log_dir: recovered.log_dir,
+            lock: recovered.lock,
+        },
+    ))
 }
 
-async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> anyhow::Result<()> {
+async fn serve(config: Config, clock: Clock, db: Database, mut opened: Opened) -> Result<(), StartError> {
     let address = config.client_address.clone().context("no clientPort is configured")?;
     let settings = &config.settings;
     let (core_tx, core_rx) = mpsc::channel(INBOX);
     let log = LogWriter::new(
         real_disk(),
-        opened.log_dir,
+        opened.log_dir.clone(),
         LogOptions {
             prealloc_kib: settings.pre_alloc_kib,
             force_sync: settings.force_sync,
@@ -184,12 +187,22 @@ async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> an
         },
     );
     let read_rules = ReadRules { skip_acl: settings.skip_acl, modern: settings.modern_client_ops };
-    let replica = Replica::standalone(
-        replica_config(&config, clock, read_rules, !opened.fresh),
-        peer_config(&config),
-        &db,
-        clock.now(),
-    );
+    let settings = replica_config(&config, clock, read_rules, !opened.fresh);
+    let peer = peer_config(&config);
+    let (replica, net) = if config.is_distributed() {
+        let net = Net::open(&config, peer.sid, *db.options(), core_tx.clone()).await;
+        let net = net.map_err(|e| StartError { code: BindError::EXIT_CODE, error: e.into() })?;
+        let epochs = storage::open_epochs(&*real_disk(), &opened.snap_dir, db.last_zxid())?;
+        let recovered = Recovered {
+            last_zxid: db.last_zxid(),
+            accepted_epoch: epochs.accepted,
+            current_epoch: epochs.current,
+            recent: std::mem::take(&mut opened.recent),
+        };
+        (Replica::member(settings, peer, recovered, clock.now()), Some(net))
+    } else {
+        (Replica::standalone(settings, peer, &db, clock.now()), None)
+    };
     let shared = Arc::new(Shared {
         config,
         clock,
@@ -210,7 +223,7 @@ async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> an
     tracing::info!("binding to port {}", conn::java_address(local));
     let host = if local.ip().is_unspecified() { "127.0.0.1".to_owned() } else { local.ip().to_string() };
     tracing::info!("serving clients; connect with: bin/zkCli.sh -server {host}:{}", local.port());
-    let core = Core::new(shared.clone(), replica, queue, None);
+    let core = Core::new(shared.clone(), replica, queue, net);
     #[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
     let critical = {
         let core = tokio::spawn(core.run(core_rx));
@@ -240,7 +253,7 @@ async fn serve(config: Config, clock: Clock, db: Database, opened: Opened) -> an
 fn replica_config(config: &Config, clock: Clock, read: ReadRules, snapshot_at_start: bool) -> ReplicaConfig {
     let settings = &config.settings;
     ReplicaConfig {
-        sid: Sid(0),
+        sid: own_sid(config),
         tick_ms: config.tick_time_ms,
         snap_count: settings.snap_count,
         snapshot_at_start,
@@ -258,10 +271,15 @@ fn replica_config(config: &Config, clock: Clock, read: ReadRules, snapshot_at_st
     }
 }
 
+/// A standalone server's is 0, whatever myid says (B§1.3).
+fn own_sid(config: &Config) -> Sid {
+    if config.is_distributed() { config.server_id.unwrap_or_default() } else { Sid(0) }
+}
+
 fn peer_config(config: &Config) -> PeerConfig {
     let settings = &config.settings;
     let distributed = config.is_distributed();
-    let sid = if distributed { config.server_id.unwrap_or_default() } else { Sid(0) };
+    let sid = own_sid(config);
     let voters = if distributed { Voters::of(&config.ensemble) } else { Voters::new([sid]) };
     PeerConfig {
         sid,

@@ -20,7 +20,7 @@ use crate::{
     jute::Limits,
     pipeline::read::ReadRules,
     replica::{Input, Request},
-    zab::Standing,
+    zab::{Standing, leader::Figures},
 };
 
 /// Locks, in the order in which they may be taken: `db` → its watches → a connection's outbox. Never over an await, and never
@@ -51,6 +51,10 @@ pub enum CoreMsg {
     Input(Input),
     /// `dump`: sessions by expiry.
     Sessions(oneshot::Sender<Vec<(Millis, Vec<SessionId>)>>),
+    /// `srvr`, `stat` and `mntr` on a leader; not answered by anybody else.
+    Figures(oneshot::Sender<Figures>),
+    /// `srst` on a leader.
+    ResetProposalSizes,
 }
 
 /// As what this server takes part, and whether clients are let in.
@@ -76,7 +80,8 @@ impl StandingCell {
     pub fn set(&self, standing: Standing, serving: bool) {
         let learns = matches!(standing, Standing::Following { .. } | Standing::Observing { .. });
         self.learns.store(learns, Relaxed);
-        *self.standing.lock() = standing;
+        let mut current = self.standing.lock();
+        *current = standing;
         self.serving.store(serving, Relaxed);
     }
 
@@ -90,6 +95,12 @@ impl StandingCell {
 
     pub fn get(&self) -> Standing {
         self.standing.lock().clone()
+    }
+
+    /// As what clients are served, if they are.
+    pub fn serving(&self) -> Option<Standing> {
+        let standing = self.standing.lock();
+        (self.is_serving() && *standing != Standing::Looking).then(|| standing.clone())
     }
 }
 

@@ -90,6 +90,12 @@ impl Default for ServerStats {
 }
 
 impl ServerStats {
+    /// Everything from zero.
+    pub fn begin_role(&self) {
+        self.reset();
+        self.fsyncs_over_threshold.store(0, Relaxed);
+    }
+
     /// srst
     pub fn reset(&self) {
         self.latency.reset_server();

@@ -53,6 +53,7 @@ pub struct Leader {
     new_leader_acks: AckSet,
     links: BTreeMap<LinkId, Link>,
     broadcast: Broadcast,
+    proposal_sizes: ProposalSizes,
     /// Learners whose sync is answered when this zxid is committed.
     syncs: VecDeque<(Zxid, LinkId)>,
     /// Pings go out twice a tick, and every other time the quorum is looked after.
@@ -132,6 +133,40 @@ impl Unacked {
     }
 }
 
+/// Bytes of a txn, header included; none before the first (`BufferStats`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProposalSizes(Option<Sizes>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    pub last: usize,
+    pub min: usize,
+    pub max: usize,
+}
+
+impl ProposalSizes {
+    pub fn get(&self) -> Option<Sizes> {
+        self.0
+    }
+
+    pub fn note(&mut self, size: usize) {
+        let (min, max) = self.0.map_or((size, size), |sizes| (sizes.min.min(size), sizes.max.max(size)));
+        self.0 = Some(Sizes { last: size, min, max });
+    }
+}
+
+/// What monitoring wants to know of a leader (`MonitorCommand`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Learners of either kind that are connected, whether they have synchronised or not.
+    pub learners: usize,
+    /// Followers that get what is proposed.
+    pub forwarding_followers: usize,
+    /// Zxids that learners' syncs wait for.
+    pub pending_syncs: usize,
+    pub proposals: ProposalSizes,
+}
+
 /// Why a leader stops leading.
 pub type Resigned = String;
 
@@ -177,6 +212,7 @@ impl Leader {
             new_leader_acks: AckSet::default(),
             links: BTreeMap::new(),
             broadcast: Broadcast::new(quorums, last),
+            proposal_sizes: ProposalSizes::default(),
             syncs: VecDeque::new(),
             half_tick_due: now + config.timing.tick_ms / 2,
             half_ticks: 0,
@@ -202,6 +238,22 @@ impl Leader {
         self.links
             .values()
             .filter_map(|link| Some((link.sid?, link.observer, link.stage >= LinkStage::Synced)))
+    }
+
+    pub fn figures(&self) -> Figures {
+        let mut syncs: Vec<Zxid> = self.syncs.iter().map(|(zxid, _)| *zxid).collect();
+        syncs.dedup();
+        Figures {
+            learners: self.links.len(),
+            forwarding_followers: self.links.values().filter(|l| l.is_forwarded_to() && !l.observer).count(),
+            pending_syncs: syncs.len(),
+            proposals: self.proposal_sizes,
+        }
+    }
+
+    /// srst
+    pub fn reset_proposal_sizes(&mut self) {
+        self.proposal_sizes = ProposalSizes::default();
     }
 
     pub(super) fn opened(&mut self, now: Millis, link: LinkId, peer: String) {
@@ -602,6 +654,7 @@ impl Leader {
         fx: &mut Effects,
     ) {
         debug_assert_eq!(zxid, self.broadcast.last_proposed());
+        self.proposal_sizes.note(txn.len());
         for (link, state) in self.links.iter_mut().filter(|(_, l)| l.is_forwarded_to() && !l.observer) {
             state.unacked.proposed(zxid, now);
             fx.to_learner(*link, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, txn.clone()));

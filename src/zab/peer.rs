@@ -141,6 +141,13 @@ impl Peer {
         }
     }
 
+    /// srst
+    pub fn reset_proposal_sizes(&mut self) {
+        if let Role::Leading(leader) = &mut self.role {
+            leader.reset_proposal_sizes();
+        }
+    }
+
     pub fn learner(&self) -> Option<&Learner> {
         match &self.role {
             Role::Learning(learner) => Some(learner),
