@@ -11,6 +11,8 @@ pub mod proto;
 pub mod replica;
 pub mod server;
 pub mod session;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod storage;
 pub mod version;
 pub mod zab;

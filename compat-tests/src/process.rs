@@ -43,6 +43,7 @@ pub struct Builder {
     myid: Option<u64>,
     heap_mb: u32,
     default_client_lines: bool,
+    hosts: Vec<(String, Ipv4Addr)>,
 }
 
 impl Builder {
@@ -56,6 +57,7 @@ impl Builder {
             myid: None,
             heap_mb: 256,
             default_client_lines: true,
+            hosts: Vec::new(),
         }
     }
 
@@ -97,6 +99,17 @@ impl Builder {
         self
     }
 
+    /// What this server alone takes `name` for.
+    pub fn host(mut self, name: impl Into<String>, addr: Ipv4Addr) -> Builder {
+        self.hosts.push((name.into(), addr));
+        self
+    }
+
+    pub fn kind(mut self, kind: Kind) -> Builder {
+        self.kind = kind;
+        self
+    }
+
     pub fn address(&self) -> Ipv4Addr {
         self.addr
     }
@@ -108,15 +121,21 @@ impl Builder {
     }
 
     pub fn spawn(self) -> Result<Server> {
+        let mut server = self.prepare()?;
+        server.launch()?;
+        Ok(server)
+    }
+
+    /// The folder with zoo.cfg and myid, and no process yet.
+    pub fn prepare(self) -> Result<Server> {
         let dir =
             tempfile::Builder::new().prefix("zk-").tempdir().context("cannot create a temporary folder")?;
         fs::create_dir(dir.path().join("data"))?;
         if let Some(id) = self.myid {
             fs::write(dir.path().join("data/myid"), format!("{id}\n"))?;
         }
-        let mut server = Server { builder: self, dir: Some(dir), child: None };
+        let server = Server { builder: self, dir: Some(dir), child: None };
         server.write_cfg()?;
-        server.launch()?;
         Ok(server)
     }
 }
@@ -170,8 +189,12 @@ impl Server {
 
     /// `Mode:` of srvr: standalone, leader, follower, observer, read-only; None while it does not serve.
     pub fn mode(&self) -> Option<String> {
-        let text = self.four_letter("srvr").ok()?;
-        text.lines().find_map(|l| l.strip_prefix("Mode: ")).map(str::to_string)
+        self.mode_within(Duration::from_secs(5))
+    }
+
+    pub fn mode_within(&self, patience: Duration) -> Option<String> {
+        let text = four_letter(self.client_addr(), b"srvr", patience).ok()?;
+        String::from_utf8_lossy(&text).lines().find_map(|l| l.strip_prefix("Mode: ")).map(str::to_string)
     }
 
     pub fn wait_serving(&self, patience: Duration) -> Result<()> {
@@ -246,6 +269,12 @@ impl Server {
         self.launch()
     }
 
+    /// Changes zoo.cfg, the flags or the kind; the next start of the process sees it.
+    pub fn reshape(&mut self, change: impl FnOnce(Builder) -> Builder) -> Result<()> {
+        self.builder = change(self.builder.clone());
+        self.write_cfg()
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let child = self.child.as_ref().ok_or_else(|| anyhow!("the server was not started"))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| anyhow!("bad pid"))?;
@@ -263,21 +292,34 @@ impl Server {
             cfg += line;
             cfg.push('\n');
         }
-        fs::write(self.cfg_file(), cfg).context("cannot write zoo.cfg")
+        fs::write(self.cfg_file(), cfg).context("cannot write zoo.cfg")?;
+        let hosts: String = b.hosts.iter().map(|(name, addr)| format!("{addr} {name}\n")).collect();
+        fs::write(self.hosts_file(), format!("127.0.0.1 localhost\n{hosts}")).context("cannot write hosts")
     }
 
-    fn launch(&mut self) -> Result<()> {
+    fn hosts_file(&self) -> PathBuf {
+        self.dir().join("hosts")
+    }
+
+    /// Starts the process, which must not be running.
+    pub fn launch(&mut self) -> Result<()> {
         let b = &self.builder;
         let mut command = match &b.kind {
             Kind::Java(version) => {
                 let home = JavaHome::find(version).map_err(|e| anyhow!(e))?;
                 let mut c = Command::new("java");
+                if !b.hosts.is_empty() {
+                    c.arg(format!("-Djdk.net.hosts.file={}", self.hosts_file().display()));
+                }
                 c.arg(format!("-Xmx{}m", b.heap_mb)).arg("-XX:+UseSerialGC").args(&b.flags);
                 c.arg("-cp").arg(home.classpath()).arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
                 c
             }
             Kind::Ferrokeeper => {
-                let mut c = Command::new(ferrokeeper_bin()?);
+                let mut c = match b.hosts.is_empty() {
+                    true => Command::new(ferrokeeper_bin()?),
+                    false => with_hosts(&self.hosts_file(), &ferrokeeper_bin()?)?,
+                };
                 c.arg("server").args(b.flags.iter().filter(|f| f.starts_with("-D")));
                 c
             }
@@ -291,6 +333,33 @@ impl Server {
         Ok(())
     }
 }
+
+/// `program` with a file of its own in the place of /etc/hosts: in a mount namespace, and without being root in a user
+/// namespace around it. The process keeps its pid.
+fn with_hosts(hosts: &Path, program: &Path) -> Result<Command> {
+    let namespaces = namespaces().ok_or_else(|| anyhow!(NO_NAMESPACES))?;
+    let mut c = Command::new("unshare");
+    c.arg(namespaces)
+        .args(["sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""])
+        .arg(hosts)
+        .arg(program);
+    Ok(c)
+}
+
+/// The flags of unshare that work here; None where names cannot be given a meaning for one process.
+pub fn namespaces() -> Option<&'static str> {
+    static FOUND: OnceLock<Option<&'static str>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let works = |flags: &&str| {
+            let mut c = Command::new("unshare");
+            c.args([flags, "sh", "-c", "mount --bind /etc/hosts /etc/hosts"]).stdin(Stdio::null());
+            c.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+        };
+        ["-m", "-rm"].into_iter().find(works)
+    })
+}
+
+pub const NO_NAMESPACES: &str = "needs unshare and mount namespaces, for a hosts file per server";
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -310,24 +379,6 @@ impl Drop for Server {
             );
         }
     }
-}
-
-/// Starts servers `1..=kinds.len()` as one ensemble with the usual ports and waits until each of them serves.
-/// `shape` may add lines to each builder; it gets the server's id.
-pub fn ensemble(kinds: &[Kind], shape: impl Fn(u64, Builder) -> Builder) -> Result<Vec<Server>> {
-    let builders: Vec<Builder> = kinds.iter().map(|k| Builder::new(k.clone())).collect();
-    let lines: Vec<String> =
-        builders.iter().zip(1..).map(|(b, id)| format!("server.{id}={}:2888:3888", b.addr)).collect();
-    let mut servers = Vec::new();
-    for (mut builder, id) in builders.into_iter().zip(1u64..) {
-        builder = builder.myid(id).line("initLimit=10").line("syncLimit=5");
-        builder.lines.extend(lines.iter().cloned());
-        servers.push(shape(id, builder).spawn()?);
-    }
-    for server in &servers {
-        server.wait_serving(Duration::from_secs(60))?;
-    }
-    Ok(servers)
 }
 
 /// A 127.x.y.z of 127.20.0.0–127.250.255.255 where nobody listens on 2181, different for every call in every process.

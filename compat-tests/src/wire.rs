@@ -415,8 +415,13 @@ impl Client {
         if connect.session == 0 {
             bail!("{addr} refused the session");
         }
+        Ok(Client::on(conn, connect))
+    }
+
+    /// A client on a connection that has its session.
+    pub fn on(conn: Conn, connect: ConnectReply) -> Client {
         let patience = Duration::from_secs(30);
-        Ok(Client { conn, connect, events: Vec::new(), last_zxid: 0, patience, next_xid: 1 })
+        Client { conn, connect, events: Vec::new(), last_zxid: 0, patience, next_xid: 1 }
     }
 
     /// Sends one request and waits for its reply.
@@ -509,6 +514,13 @@ impl Client {
         let body = Enc::new().int(0).string(scheme).buffer(Some(auth)).bytes();
         self.conn.send_request(xid::AUTH, op::AUTH, &body)?;
         let reply = self.reply(xid::AUTH)?;
+        Ok(if reply.err == 0 { Ok(()) } else { Err(reply.err) })
+    }
+    /// What a client sends after it has moved; the events of what it missed are in `events` then.
+    pub fn set_watches(&mut self, zxid: i64, data: &[&str], exist: &[&str], child: &[&str]) -> Answer<()> {
+        let body = Enc::new().long(zxid).strings(data).strings(exist).strings(child).bytes();
+        self.conn.send_request(xid::SET_WATCHES, op::SET_WATCHES, &body)?;
+        let reply = self.reply(xid::SET_WATCHES)?;
         Ok(if reply.err == 0 { Ok(()) } else { Err(reply.err) })
     }
     pub fn ping(&mut self) -> Result<i64> {

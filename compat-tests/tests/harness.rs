@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use compat_tests::need_java;
-use compat_tests::process::{Builder, Kind, ensemble};
+use compat_tests::process::{Builder, Kind};
 use compat_tests::wire::{Client, Conn, ConnectRequest, Incoming, frame};
 
 #[test]
@@ -49,19 +49,4 @@ fn the_wire_client_sees_a_close_without_reply() {
     assert_eq!(conn.read_frame(Duration::from_millis(200)).unwrap(), Incoming::TimedOut);
     conn.send_raw(&1_048_576i32.to_be_bytes()).unwrap();
     assert_eq!(conn.read_frame(Duration::from_secs(10)).unwrap(), Incoming::Closed);
-}
-
-#[test]
-fn three_java_servers_form_an_ensemble() {
-    need_java!("3.5.7");
-    let kinds = [Kind::java("3.5.7"), Kind::java("3.5.7"), Kind::java("3.5.7")];
-    let servers = ensemble(&kinds, |_, builder| builder).unwrap();
-    let mut modes: Vec<String> = servers.iter().filter_map(|s| s.mode()).collect();
-    modes.sort();
-    assert_eq!(modes, ["follower", "follower", "leader"]);
-    let mut one = Client::connect(servers[0].client_addr(), 10_000).unwrap();
-    one.create("/shared", b"", 0).unwrap().unwrap();
-    let mut three = Client::connect(servers[2].client_addr(), 10_000).unwrap();
-    three.sync("/").unwrap().unwrap();
-    assert_eq!(three.get_children("/", false).unwrap().unwrap(), ["shared", "zookeeper"]);
 }

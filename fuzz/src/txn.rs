@@ -38,7 +38,7 @@ pub fn run(data: &[u8]) {
     capture.sessions.iter().for_each(|(id, timeout_ms)| image.0.session(*id, *timeout_ms));
     capture.acls.iter().for_each(|(key, list)| image.0.acl(key.0, list.to_vec()));
     by_depth.iter().for_each(|ids| capture.emit(&db, ids, &mut image).expect("an image that loads"));
-    db.end_capture();
+    db.end_capture(&capture);
     let image = image.0.finish(capture.zxid);
     tree::check(&image);
     // A txn may have deleted a built-in node, which loading puts back.

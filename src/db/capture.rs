@@ -173,20 +173,20 @@ impl Database {
         !self.captures.is_empty()
     }
 
-    /// Puts another state in the place of this one. Images of this one stay what they are; those of what is now given up
-    /// are said to be.
-    pub fn replace(&mut self, new: Database) {
+    /// Puts another state in the place of this one, which is returned unless images need it. They stay what they are; those
+    /// of what is now given up are said to be.
+    pub fn replace(&mut self, new: Database) -> Option<Database> {
         let mut old = std::mem::replace(self, new);
         let captures = std::mem::take(&mut old.captures);
         self.retired_captures = std::mem::take(&mut old.retired_captures);
         self.retired_captures.extend(captures.iter().map(Arc::downgrade));
-        if !captures.is_empty() {
-            let old = Arc::new(old);
-            for capture in &captures {
-                let _ = capture.retired.set(old.clone());
-            }
-        }
         self.give_up_captures_beyond(self.last_zxid);
+        if captures.is_empty() {
+            return Some(old);
+        }
+        let old = Arc::new(old);
+        captures.iter().for_each(|capture| drop(capture.retired.set(old.clone())));
+        None
     }
 
     /// No image of a later state than `zxid` may become a snapshot any more.

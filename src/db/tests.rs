@@ -316,7 +316,7 @@ proptest! {
         let mut new = Database::new(DbOptions::default());
         log[..successor].iter().for_each(|txn| apply(&mut new, txn));
         let new_contents = contents(&new);
-        db.replace(new);
+        prop_assert!(db.replace(new).is_none(), "the image needs it");
         prop_assert_eq!(contents(&db), new_contents);
         prop_assert_eq!(*image.capture.given_up(), begin > successor);
         log[successor..].iter().for_each(|txn| apply(&mut db, txn));

@@ -4,7 +4,7 @@
 //!
 //! 1. An epoch is written only when everything queued before it is durable (ZOOKEEPER-3911, 4643, 4646).
 //! 2. A snapshot asked for here is the whole history from then on: what the disk has beyond its zxid is cut. What is newer
-//!    than the snapshot must be queued behind it.
+//!    must be queued behind it; what is queued behind it and is not newer, it has already.
 //! 3. The first error is the last (fsyncgate: a retried fsync may claim what is lost).
 
 use std::{
@@ -131,6 +131,7 @@ pub fn run(queue: Arc<LogQueue>, log: LogWriter, shared: Arc<Shared>) {
         clock: shared.clock,
         slow_sync_ms: config.settings.fsync_warning_ms,
         slow_syncs: 0,
+        covered: Zxid::ZERO,
     };
     let mut items = Vec::new();
     loop {
@@ -178,6 +179,8 @@ struct Worker {
     slow_sync_ms: Millis,
     /// Since the last look.
     slow_syncs: u64,
+    /// The zxid of the snapshot asked for last: up to there nothing needs to be logged.
+    covered: Zxid,
 }
 
 impl Worker {
@@ -192,6 +195,8 @@ impl Worker {
         let mut since = self.clock.mono();
         for item in items.drain(..) {
             match item {
+                // Committed between the swap and the moment the image was taken.
+                Item::Append { zxid, .. } if zxid <= self.covered => continue,
                 Item::Append { zxid, txn } => {
                     self.log.append(zxid, &txn).map_err(Failure::log)?;
                     continue;
@@ -245,6 +250,7 @@ impl Worker {
         let path = snapshot_job::write_now(&self.disk, &self.snap_dir, db, capture)?;
         let cut = self.log.cut_behind_snapshot(&self.snap_dir, capture.zxid)?;
         db.write().end_capture(capture);
+        self.covered = capture.zxid;
         for removed in &cut.removed {
             tracing::warn!(
                 "{} is removed: it is beyond {}, which the leader's history goes on from",
@@ -263,6 +269,7 @@ impl Worker {
             *db.options()
         };
         let cut = self.log.truncate(&self.snap_dir, to).map_err(Failure::severe(fatal::SYNC))?;
+        self.covered = Zxid::ZERO;
         for removed in &cut.removed {
             tracing::warn!("{} is removed: the leader's history ends at {to}", removed.display());
         }
@@ -357,6 +364,7 @@ mod tests {
                 clock: Clock::start(),
                 slow_sync_ms: 1_000_000,
                 slow_syncs: 0,
+                covered: Zxid::ZERO,
             };
             Setup { disk, worker, queue: LogQueue::default(), db: RwLock::new(database([])) }
         }
@@ -447,7 +455,8 @@ mod tests {
         let capture = setup.db.write().begin_capture();
         setup.queue.snapshot(Token(6), capture);
         setup.queue.epoch(Token(7), EpochFile::Current, Epoch(2));
-        setup.append([4, 6]);
+        // 3 was committed before the image was taken.
+        setup.append([3, 4, 6]);
         let before = setup.disk.now();
         let answers = setup.run().expect("batch");
         assert!(
@@ -457,6 +466,8 @@ mod tests {
         assert!(*background.given_up(), "it would bring /n5 back");
         assert!(!setup.db.read().is_captured());
         assert_eq!(paths(&Setup::reload(&setup.disk)), ["/n1", "/n2", "/n3", "/n4", "/n6"]);
+        let names = setup.disk.list(Path::new(DATA)).expect("list");
+        assert!(names.contains(&"log.4".to_owned()) && !names.contains(&"log.3".to_owned()), "{names:?}");
         for at in before..=setup.disk.now() {
             for image in setup.disk.images(at) {
                 let epoch = read_epoch(&image, Path::new(DATA), EpochFile::Current).expect("readable");

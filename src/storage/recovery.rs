@@ -88,6 +88,8 @@ pub fn open<S: Replay>(
     let mut restored = reload(disk, &snap_dir, &log_dir, options, make_sink)?;
     warnings.append(&mut restored.warnings);
     let Restored { sink, last_zxid, snapshot, replayed, .. } = restored;
+    let loaded = snapshot.as_ref().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+    make_durable(&**disk, &snap_dir, &log_dir, loaded.next())?;
     let fresh = snapshot.is_none() && replayed == 0;
     Ok(Recovered { sink, last_zxid, snapshot, replayed, fresh, warnings, snap_dir, log_dir, lock })
 }
@@ -217,6 +219,19 @@ fn reaches_newest<S>(disk: &dyn Disk, dir: &Path, restored: &Restored<S>) -> Res
 /// Within an epoch every zxid is logged; a new epoch begins at 1.
 pub fn follows(last: Zxid, zxid: Zxid) -> bool {
     zxid == last.next() || zxid.epoch() > last.epoch() && zxid.counter() <= 1
+}
+
+/// What has been read is about to be voted with and built upon. A process that was killed in the middle of a batch may have
+/// left it in the page cache alone, and a power failure after this start would take it back.
+fn make_durable(disk: &dyn Disk, snap_dir: &Path, log_dir: &Path, from: Zxid) -> Result<(), StorageError> {
+    let logs = file_name::sorted(disk, log_dir, file_name::LOG).doing("list", log_dir)?;
+    let first = logs.iter().rposition(|(start, _)| *start <= from).unwrap_or(0);
+    for (_, path) in &logs[first..] {
+        let mut file = disk.open_rw(path).doing("open", path)?;
+        file.sync_all().doing("sync", path)?;
+    }
+    disk.sync_dir(log_dir).doing("sync directory", log_dir)?;
+    disk.sync_dir(snap_dir).doing("sync directory", snap_dir)
 }
 
 /// Cuts what a crash tore off the newest log. This server would read over it, but Java takes a bad checksum for

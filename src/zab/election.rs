@@ -65,10 +65,22 @@ pub struct Election {
     state: ServerState,
     vote: Vote,
     round: Option<Round>,
-    /// Voters whose election connection is up, and those that cannot be reached (false). Of others nothing is known yet.
-    links: BTreeMap<Sid, bool>,
+    /// To voters; of those that are missing nothing is known yet.
+    links: BTreeMap<Sid, Link>,
+    /// Voters that have asked while this server had a leader: they may only have noticed its end a moment earlier.
+    asked: BTreeMap<Sid, (Millis, Notification)>,
     outputs: VecDeque<Output>,
     story: Vec<StoryLine>,
+}
+
+/// The election connection to a voter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Down,
+    /// Up. What comes first may be old: the last message is repeated on a new connection (B§4.1).
+    New,
+    /// Up, and what comes is said now.
+    Live,
 }
 
 /// What exists only between `look` and `Decided`.
@@ -79,6 +91,8 @@ struct Round {
     own: Vote,
     /// Votes of this round, the own one included.
     votes: BTreeMap<Sid, Vote>,
+    /// Who was connected and heard before, and has been ever since: what they say is no repetition.
+    live: BTreeSet<Sid>,
     /// What servers say that look for no leader (any more).
     settled: BTreeMap<Sid, Settled>,
     /// What was said last, since repetitions are not worth a line.
@@ -116,6 +130,7 @@ impl Election {
             vote,
             round: None,
             links: BTreeMap::new(),
+            asked: BTreeMap::new(),
             outputs: VecDeque::new(),
             story: Vec::new(),
         }
@@ -129,6 +144,7 @@ impl Election {
             began: now,
             own: self.vote,
             votes: BTreeMap::new(),
+            live: self.links.iter().filter(|(_, link)| **link == Link::Live).map(|(sid, _)| *sid).collect(),
             settled: BTreeMap::new(),
             heard: BTreeMap::new(),
             won_by: None,
@@ -140,6 +156,13 @@ impl Election {
         self.tell(now, self.config.sid, ServerState::Looking, self.vote, Did::Began);
         self.broadcast(now);
         self.judge(now);
+        // Who noticed the leader's end first sent its vote while this server still followed, and sends none again for a while.
+        for (from, (at, notification)) in std::mem::take(&mut self.asked) {
+            let meant = notification.vote.round >= self.vote.round && now - at <= FIRST_RESEND_MS;
+            if meant && self.round.is_some() {
+                self.weigh(now, from, &notification);
+            }
+        }
     }
 
     pub fn state(&self) -> ServerState {
@@ -164,12 +187,16 @@ impl Election {
     }
 
     pub fn handle(&mut self, now: Millis, from: Sid, notification: &Notification) {
+        self.asked.remove(&from);
         if !self.is_voter(from) {
             self.answer_stranger(now, from, notification);
         } else if self.state != ServerState::Looking {
             self.answer_late_joiner(now, from, notification);
         } else if self.round.is_some() {
             self.weigh(now, from, notification);
+        }
+        if let Some(link @ Link::New) = self.links.get_mut(&from) {
+            *link = Link::Live;
         }
     }
 
@@ -178,8 +205,9 @@ impl Election {
         if sid == self.config.sid || !self.is_voter(sid) {
             return;
         }
-        self.links.insert(sid, up);
-        if self.round.is_some() {
+        self.links.insert(sid, if up { Link::New } else { Link::Down });
+        if let Some(round) = &mut self.round {
+            round.live.remove(&sid);
             if up {
                 // It may have been restarted, and know nothing of this round.
                 self.send(sid);
@@ -240,6 +268,7 @@ impl Election {
     /// A server that votes in nobody's eyes but its own answers nobody: Java would answer it back, without end.
     fn answer_late_joiner(&mut self, now: Millis, from: Sid, n: &Notification) {
         if n.state == ServerState::Looking && self.is_voter(self.config.sid) {
+            self.asked.insert(from, (now, n.clone()));
             self.send(from);
             self.tell(now, from, n.state, n.vote, Did::ToldLateJoiner { leader: self.vote.leader });
         }
@@ -337,14 +366,15 @@ impl Election {
         self.round.as_ref().map(|round| supporters_of(&round.votes, &self.vote)).unwrap_or_default()
     }
 
-    /// Begins or ends the wait for better votes. Java always waits; here nobody is waited for when every voter that can be
-    /// reached agrees already. One of which nothing is known might just be starting, with a better vote.
+    /// Begins or ends the wait for better votes. Java always waits; here nobody is waited for when the leader of an ensemble
+    /// has failed and all others agree already. All of them: one of which nothing is known, or which has just come, may have a
+    /// better vote, draw others to it that still wait, and leave a hasty leader alone. And who has just come may only have
+    /// repeated an old vote, while it follows somebody by now and is about to say so.
     fn judge(&mut self, now: Millis) {
         let voters = self.supporters();
         let quorum = self.config.quorums.is_quorum(&voters);
-        let absent = |sid: &Sid| self.links.get(sid) == Some(&false);
         let unanimous =
-            quorum && self.config.quorums.members().iter().all(|sid| voters.contains(sid) || absent(sid));
+            quorum && self.config.quorums.members().iter().all(|sid| self.needs_no_wait(*sid, &voters));
         let Some(round) = &mut self.round else { return };
         if unanimous {
             self.decide(now, self.vote, How::Unanimous, voters);
@@ -353,6 +383,12 @@ impl Election {
         } else {
             round.finalize_at = None;
         }
+    }
+
+    fn needs_no_wait(&self, sid: Sid, supporters: &BTreeSet<Sid>) -> bool {
+        let live = self.round.as_ref().is_some_and(|round| round.live.contains(&sid));
+        let agrees = supporters.contains(&sid) && (live || sid == self.config.sid);
+        agrees || self.links.get(&sid) == Some(&Link::Down)
     }
 
     fn decide(&mut self, now: Millis, vote: Vote, how: How, voters: BTreeSet<Sid>) {
@@ -376,7 +412,8 @@ impl Election {
         let next = round.resend_ms;
         self.tell(now, self.config.sid, self.state, self.vote, Did::SentAgain { next });
         self.broadcast(now);
-        let linked = |sid| sid == self.config.sid || self.links.get(&sid) == Some(&true);
+        let linked =
+            |sid| sid == self.config.sid || matches!(self.links.get(&sid), Some(Link::New | Link::Live));
         if !self.config.quorums.members().into_iter().all(linked) {
             self.outputs.push_back(Output::Reconnect);
         }

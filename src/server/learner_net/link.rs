@@ -305,7 +305,10 @@ impl Reader<'_> {
 
     /// Reads what there is; 0 at the end.
     async fn fill(&mut self) -> Result<usize, End> {
-        self.buf.reserve(CHUNK);
+        // Txns are slices of the buffer and may be kept: small ones must share one.
+        if self.buf.capacity() - self.buf.len() < CHUNK / 16 {
+            self.buf.reserve(CHUNK);
+        }
         self.read.read_buf(&mut self.buf).await.map_err(|e| End::Failed(e.to_string()))
     }
 

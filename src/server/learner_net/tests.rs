@@ -532,3 +532,50 @@ async fn a_stream_to_a_learner_that_reads_nothing_ends_with_its_link() {
     }
     panic!("the image is kept for nobody");
 }
+
+/// Says hello to a Java leader as server 3 and takes what it sends: FERROKEEPER_JAVA_LEADER=host:quorumPort, and with
+/// FERROKEEPER_JAVA_ZXID=hex what this server claims to have. A leader sends SNAP to one that has nothing, once it has more
+/// than 500 txns.
+#[tokio::test]
+#[ignore = "needs a leading Java server, named by FERROKEEPER_JAVA_LEADER"]
+async fn a_java_leader_synchronises_this_learner() {
+    let leader = std::env::var("FERROKEEPER_JAVA_LEADER").expect("FERROKEEPER_JAVA_LEADER");
+    let (host, port) = leader.split_once(':').expect("host:port");
+    let last = std::env::var("FERROKEEPER_JAVA_ZXID").unwrap_or_else(|_| "0".to_owned());
+    let last = Zxid(i64::from_str_radix(&last, 16).expect("hex"));
+    let mut learner = Side::new();
+    learner.net.dial(LEADER, Sid(3), host, port.parse().expect("port"));
+    assert!(matches!(learner.zab().await, zab::Input::LeaderOpened { link: LEADER }));
+    let info = Bytes::from(hex("0000000000000003 00010000 0000000000000000"));
+    learner.net.send_to_leader(LEADER, &QuorumPacket::with_data(PacketType::FOLLOWERINFO, Zxid::ZERO, info));
+    learner.net.flush();
+    let hello = learner.leader_packets(1).await.remove(0);
+    assert_eq!((hello.kind, hello.data.as_deref()), (PacketType::LEADERINFO, Some(&[0, 1, 0, 0][..])));
+    let epoch = Bytes::from((last.epoch().0 as i32).to_be_bytes().to_vec());
+    learner.net.send_to_leader(LEADER, &QuorumPacket::with_data(PacketType::ACKEPOCH, last, epoch));
+    learner.net.flush();
+
+    let mut kinds = Vec::new();
+    let mut up_to_date = false;
+    while !up_to_date {
+        match learner.next().await {
+            Input::LeaderSnapshot { db, zxid, .. } => {
+                println!("SNAP {zxid}: {} nodes, {} sessions", db.node_count(), db.sessions().count());
+                assert!(db.node_count() > 500 && db.find("/zookeeper/quota").is_some());
+            }
+            Input::Zab(zab::Input::LeaderPackets { packets, .. }) => {
+                for packet in packets {
+                    if packet.kind == PacketType::NEWLEADER {
+                        let ack = QuorumPacket::new(PacketType::ACK, packet.zxid);
+                        learner.net.send_to_leader(LEADER, &ack);
+                        learner.net.flush();
+                    }
+                    up_to_date |= packet.kind == PacketType::UPTODATE;
+                    kinds.push((packet.kind.name(), packet.zxid));
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    println!("{} packets: {:?} ... {:?}", kinds.len(), &kinds[..2.min(kinds.len())], kinds.last());
+}

@@ -211,3 +211,25 @@ fn a_failed_sync_is_final() {
     assert!(log.sync().is_err());
     assert!(log.append(Zxid(2), &create_txn(2, 1)).is_err());
 }
+
+/// A killed process leaves its last batch in the page cache: the next one reads it, votes with it and builds on it.
+#[test]
+fn what_recovery_has_read_stays() {
+    let whole = CrashDisk::with_dir("/");
+    drop(recover(&whole).expect("open"));
+    let disk: Arc<dyn Disk> = Arc::new(whole.clone());
+    empty_snapshot(&disk, &dirs(), Zxid::ZERO);
+    let mut log = writer(&disk, &dirs());
+    append(&mut log, 1..=1);
+    log.sync().expect("sync");
+    let killed = whole.restart();
+    append(&mut log, 2..=3);
+    log.sync().expect("sync");
+    let path = dirs().join("log.1");
+    let bytes = whole.contents(&path).expect("a log");
+    killed.open_rw(&path).expect("open").write_all_at(&bytes, 0).expect("write");
+    assert_eq!(recover(&killed).expect("open").last_zxid, Zxid(3));
+    for image in killed.images(killed.now()) {
+        assert_eq!(recover(&image).expect("open").last_zxid, Zxid(3));
+    }
+}

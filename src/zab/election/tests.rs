@@ -26,6 +26,11 @@ fn the_leader_and_another_die() {
 }
 
 #[test]
+fn the_end_of_the_leader_is_noticed_earlier_by_one() {
+    tell("noticed_earlier");
+}
+
+#[test]
 fn the_rules_in_their_order() {
     tell("rules");
 }
