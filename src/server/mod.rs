@@ -5,6 +5,7 @@ pub mod auth;
 pub mod clock;
 pub mod conn;
 pub mod core_loop;
+pub mod election_log;
 pub mod election_net;
 pub mod environment;
 pub mod fatal;
@@ -28,8 +29,8 @@ use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 use self::{
-    clock::Clock, core_loop::Core, election_net::BindError, log_thread::LogQueue, net::Net,
-    registry::Registry, restore::Restore, shared::Shared, stats::ServerStats,
+    clock::Clock, core_loop::Core, election_log::ElectionLog, election_net::BindError, log_thread::LogQueue,
+    net::Net, registry::Registry, restore::Restore, shared::Shared, stats::ServerStats,
 };
 use crate::{
     config::Config,
@@ -223,7 +224,11 @@ async fn serve(config: Config, clock: Clock, db: Database, mut opened: Opened) -
     tracing::info!("binding to port {}", conn::java_address(local));
     let host = if local.ip().is_unspecified() { "127.0.0.1".to_owned() } else { local.ip().to_string() };
     tracing::info!("serving clients; connect with: bin/zkCli.sh -server {host}:{}", local.port());
-    let core = Core::new(shared.clone(), replica, queue, net);
+    let elections = shared
+        .config
+        .is_distributed()
+        .then(|| ElectionLog::start(&shared.config.data_dir, own_sid(&shared.config)));
+    let core = Core::new(shared.clone(), replica, queue, net).telling(elections.transpose()?);
     #[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
     let critical = {
         let core = tokio::spawn(core.run(core_rx));
