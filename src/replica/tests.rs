@@ -50,7 +50,7 @@ impl Rig {
             ensemble: Default::default(),
             quorums: Quorums::new(Voters::new([Sid(0)])),
             timing: Timing { tick_ms: 2000, init_limit: 10, sync_limit: 5 },
-            sync: SyncRules { force_snapshot: false, may_read_log: true },
+            sync: SyncRules { force_snapshot: false, may_read_log: true, max_snapshots: 10 },
             observer_logs: true,
             initial_counter: None,
         };

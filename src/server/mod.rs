@@ -303,6 +303,7 @@ fn peer_config(config: &Config) -> PeerConfig {
         sync: SyncRules {
             force_snapshot: settings.force_snapshot_sync,
             may_read_log: settings.snapshot_size_factor >= 0.0,
+            max_snapshots: usize::try_from(settings.max_concurrent_snapshots).unwrap_or(0),
         },
         observer_logs: config.sync_enabled,
         initial_counter: settings.initial_zxid.map(|zxid| zxid as u32),

@@ -363,7 +363,7 @@ impl World {
                 init_limit: self.scenario.init_limit,
                 sync_limit: self.scenario.sync_limit,
             },
-            sync: SyncRules { force_snapshot: false, may_read_log: true },
+            sync: SyncRules { force_snapshot: false, may_read_log: true, max_snapshots: 10 },
             observer_logs: true,
             initial_counter: None,
         }
