@@ -63,6 +63,8 @@ pub struct Server {
     pub paused_until: Micros,
     pub slow_disk: bool,
     pub wall_skew_ms: Millis,
+    /// Writes fail; the process must end.
+    broken: bool,
     /// It went down with another history on its way to its disk.
     replaces: bool,
     /// Loses power when its turn is over.
@@ -100,6 +102,8 @@ struct LeaderLink {
     /// The last zxid of what the leader has sent so far; after NEWLEADER, of what that stands for.
     synced: Zxid,
     has_new_leader: bool,
+    /// Of LEADERINFO.
+    offered: Epoch,
 }
 
 /// A client's connection at its server.
@@ -146,6 +150,7 @@ impl Server {
             paused_until: 0,
             slow_disk: false,
             doomed: false,
+            broken: false,
             replaces: false,
             wall_skew_ms: rng.below(2000) as i64 - 1000,
             mono_base_ms: rng.below(1_000_000) as i64,
@@ -275,11 +280,13 @@ impl World {
         };
         let found = list.last().map_or(Zxid::ZERO, |l| l.zxid);
         let is_known = found == last || last.counter() == 0;
-        let epoch_before = ghost.current_epoch;
+        let epochs_before = (ghost.current_epoch, ghost.accepted_epoch);
+        let accepted = opened.recovered.accepted_epoch;
         *ghost = Ghost {
             applied: opened.db.last_zxid(),
             up: true,
             current_epoch: current,
+            accepted_epoch: accepted,
             ..Ghost::new(sid, votes)
         };
         ghost.history.replace(list.clone());
@@ -292,11 +299,9 @@ impl World {
                 "Recovery",
                 format!("server {sid} recovers up to {last}; its disk was known to hold everything up to {durable}"),
             );
-        } else if current < epoch_before {
-            self.fail(
-                "Recovery",
-                format!("server {sid} finds currentEpoch {} after {epoch_before}", current),
-            );
+        } else if current < epochs_before.0 || accepted < epochs_before.1 {
+            let what = format!("server {sid} finds epochs {current} and {accepted} after {epochs_before:?}");
+            self.fail("Recovery", what);
         }
         self.check_recovered(sid, &opened.db);
     }
@@ -362,9 +367,9 @@ impl World {
                 init_limit: self.scenario.init_limit,
                 sync_limit: self.scenario.sync_limit,
             },
-            sync: SyncRules { force_snapshot: false, may_read_log: true },
+            sync: SyncRules { force_snapshot: self.scenario.force_snapshot, may_read_log: true },
             observer_logs: true,
-            initial_counter: None,
+            initial_counter: self.scenario.initial_counter,
         }
     }
 
@@ -389,6 +394,7 @@ impl World {
         let server = self.server(sid);
         server.life += 1;
         server.paused_until = 0;
+        server.broken = false;
         let ghost = self.witness.server(sid);
         (ghost.up, ghost.serving, ghost.standing) = (false, false, Standing::Looking);
         let silent = if down == Down::PowerLost { 1500 * MS } else { 5 * MS };
@@ -407,6 +413,15 @@ impl World {
         }
         let off = self.rng.about(900 * MS);
         self.after(off, Event::Start(sid));
+    }
+
+    /// After a few more changes the disk takes nothing any more.
+    pub fn break_disk(&mut self, sid: Sid, left: u64) {
+        let server = self.server(sid);
+        if server.process.is_some() {
+            server.disk.stop_after(left);
+            server.broken = true;
+        }
     }
 
     pub fn wipe(&mut self, sid: Sid) {
@@ -457,6 +472,10 @@ impl World {
                 }
             }
         });
+    }
+
+    pub fn progress(&mut self, sid: Sid, life: u32, link: LinkId) {
+        self.give(sid, life, Arrival::Input(Input::Zab(zab::Input::Progress { link })));
     }
 
     pub fn timer(&mut self, sid: Sid, life: u32) {
@@ -574,6 +593,7 @@ impl World {
                         known.synced = packet.zxid;
                     }
                     PacketType::NEWLEADER => known.has_new_leader = true,
+                    PacketType::LEADERINFO => known.offered = packet.zxid.epoch(),
                     _ => {}
                 }
                 self.zab(sid, process, zab::Input::LeaderPackets { link, packets: vec![packet] });
@@ -758,8 +778,14 @@ impl World {
                 }
             }
             Z::DialLeader { link, leader } => {
-                let known =
-                    LeaderLink { leader, pipe: None, snap: None, synced: Zxid::ZERO, has_new_leader: false };
+                let known = LeaderLink {
+                    leader,
+                    pipe: None,
+                    snap: None,
+                    synced: Zxid::ZERO,
+                    has_new_leader: false,
+                    offered: Epoch(0),
+                };
                 process.leaders.insert(link, known);
                 let (life, latency) = (self.server(sid).life, self.latency());
                 self.after(latency, Event::Dial(sid, life, link));
@@ -789,7 +815,15 @@ impl World {
                 let ghost = self.witness.server(sid);
                 let history = ghost.history.list()[..ghost.history.through(process.db.last_zxid())].to_vec();
                 self.trace.line(self.now, || format!("s{sid} {link} streams a snapshot of {zxid}"));
-                let latency = self.latency() + self.rng.between(0, 50 * MS);
+                // Now and then longer than any limit, but with signs of life.
+                let part = if self.rng.chance(100) { self.scenario.tick_ms * MS } else { 10 * MS };
+                let life = self.server(sid).life;
+                for _ in 0..self.rng.below(5) {
+                    let latency = self.rng.between(0, part);
+                    self.send_late(pipe, 1, Item::Progress, latency);
+                    self.after(latency, Event::Progress(sid, life, link));
+                }
+                let latency = self.latency();
                 self.send_late(pipe, 1, Item::Snapshot { body, history }, latency);
             }
             Z::Persist { token, what } => self.persist(sid, process, token, what),
@@ -810,6 +844,9 @@ impl World {
         if packet.kind == PacketType::NEWLEADER {
             self.witness.leads(sid, packet.zxid.epoch());
         }
+        if packet.kind == PacketType::LEADERINFO {
+            self.witness.promises(sid, packet.zxid.epoch());
+        }
         if packet.kind == PacketType::TRUNC {
             self.counts.truncs += 1;
         }
@@ -820,7 +857,10 @@ impl World {
 
     fn send_to_leader(&mut self, sid: Sid, process: &mut Process, link: LinkId, packet: QuorumPacket) {
         let Some(known) = process.leaders.get(&link) else { return };
-        let (pipe, synced) = (known.pipe, known.synced);
+        let (pipe, synced, offered) = (known.pipe, known.synced, known.offered);
+        if packet.kind == PacketType::ACKEPOCH {
+            self.witness.promises(sid, offered);
+        }
         if packet.kind == PacketType::ACK {
             self.witness.acks(sid, packet.zxid, packet.zxid.counter() == 0, synced);
         }
@@ -976,6 +1016,7 @@ impl World {
         process.disk_is_busy = false;
         let answers = match write(&mut process.log, &disk, &batch) {
             Ok(answers) => answers,
+            Err(_) if self.server(sid).broken => return self.crash(sid, Down::Killed),
             Err(e) => return self.fail("Fatal", format!("the log thread of server {sid} fails: {e}")),
         };
         batch.iter().for_each(|item| self.is_durable(sid, item));
@@ -1000,10 +1041,11 @@ impl World {
                 ghost.durable.cut(len);
             }
             DiskItem::Current { epoch, .. } => ghost.current_epoch = *epoch,
+            DiskItem::Accepted { epoch, .. } => ghost.accepted_epoch = *epoch,
             DiskItem::Snapshot { history, .. } => {
                 ghost.durable.replace(history.clone());
             }
-            DiskItem::Accepted { .. } | DiskItem::Roll => {}
+            DiskItem::Roll => {}
         }
     }
 
@@ -1011,7 +1053,11 @@ impl World {
         if !self.is_alive(sid, life) {
             return;
         }
-        if let Err(e) = image.write(&self.server(sid).disk(), &files()) {
+        let written = image.write(&self.server(sid).disk(), &files());
+        if written.is_err() && self.server(sid).broken {
+            return self.crash(sid, Down::Killed);
+        }
+        if let Err(e) = written {
             return self.fail("Fatal", format!("server {sid} cannot write a snapshot: {e}"));
         }
         self.trace.line(self.now, || format!("s{sid} has a snapshot of {}", image.zxid));
