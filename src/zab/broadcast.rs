@@ -51,6 +51,13 @@ impl Broadcast {
         self.stale = true;
     }
 
+    /// What `sid` has acked may be cut from its log now: it is sent again, and counts when it is acked again. Java lets the old
+    /// acks stand, and then answers a client while fewer disks have the txn than it counts.
+    pub fn retract(&mut self, sid: Sid) {
+        self.acked.remove(&sid);
+        self.stale = true;
+    }
+
     /// Everything up to here is decided.
     pub fn decided(&mut self) -> Zxid {
         if std::mem::take(&mut self.stale) {
@@ -106,6 +113,19 @@ mod tests {
         b.ack_through(Sid(9), zxid(1));
         b.ack_through(Sid(2), zxid(2));
         assert_eq!(b.decided(), zxid(0));
+    }
+
+    #[test]
+    fn an_ack_that_is_taken_back_does_not_count() {
+        let mut b = broadcast(3, 2);
+        b.ack_through(Sid(2), zxid(2));
+        b.retract(Sid(2));
+        b.ack_through(Sid(1), zxid(2));
+        assert_eq!(b.decided(), zxid(0));
+        b.ack_through(Sid(2), zxid(1));
+        assert_eq!(b.decided(), zxid(1));
+        b.retract(Sid(2));
+        assert_eq!(b.decided(), zxid(1), "what is decided stays decided");
     }
 
     #[test]

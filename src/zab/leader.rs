@@ -60,6 +60,8 @@ pub struct Leader {
     half_tick_due: Millis,
     half_ticks: u64,
     events: Vec<Event>,
+    /// Why this cannot go on.
+    resigned: Option<Resigned>,
 }
 
 /// How much of history somebody has (`StateSummary`): epochs first.
@@ -217,6 +219,7 @@ impl Leader {
             half_tick_due: now + config.timing.tick_ms / 2,
             half_ticks: 0,
             events: Vec::new(),
+            resigned: None,
             config,
         }
     }
@@ -274,6 +277,10 @@ impl Leader {
             tracing::warn!("******* GOODBYE {} ******** {why}", state.name());
         }
         self.syncs.retain(|(_, waiting)| *waiting != link);
+    }
+
+    pub(super) fn take_resignation(&mut self) -> Option<Resigned> {
+        self.resigned.take()
     }
 
     pub(super) fn progress(&mut self, now: Millis, link: LinkId) {
@@ -356,7 +363,14 @@ impl Leader {
 
     /// `getEpochToPropose`: an epoch that nobody of a quorum has accepted before.
     fn connect(&mut self, sid: Sid, accepted: Epoch, fx: &mut Effects) {
-        if self.epoch.is_some() {
+        if let Some(epoch) = self.epoch {
+            // It was elected, or followed somebody who was, and nothing came of it. It must refuse this epoch for ever; the next
+            // one will be above both. Java leaves such a voter outside.
+            if accepted > epoch && self.config.quorums.contains(sid) {
+                self.resigned = Some(format!(
+                    "server {sid} has accepted epoch {accepted} and cannot follow in {epoch}: a newer epoch is needed"
+                ));
+            }
             return;
         }
         self.highest_accepted = self.highest_accepted.max(accepted);
@@ -469,6 +483,9 @@ impl Leader {
     fn carry_out(&mut self, link: LinkId, plan: Plan, history: &History, fx: &mut Effects) {
         let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return };
         state.stage = LinkStage::Syncing;
+        if let Some(sid) = state.sid {
+            self.broadcast.retract(sid);
+        }
         let name = state.name();
         match plan.opening {
             Opening::Diff { zxid } => {
