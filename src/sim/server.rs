@@ -129,6 +129,11 @@ enum DiskItem {
 }
 
 impl DiskItem {
+    /// Another history takes the place of the one on disk.
+    fn replaces(&self) -> bool {
+        matches!(self, DiskItem::Snapshot { .. } | DiskItem::Truncate { .. })
+    }
+
     fn token(&self) -> Option<Token> {
         match self {
             DiskItem::Append { token, .. }
@@ -272,7 +277,8 @@ impl World {
         let in_history = ghost.history.through(last);
         let durable = ghost.durable.last();
         // The crash came when another history was on its way to the disk: it is there or it is not.
-        let replaced = replaces && in_history > 0 && ghost.history.list()[in_history - 1].zxid == last;
+        let newest = in_history.checked_sub(1).map_or(Zxid::ZERO, |n| ghost.history.list()[n].zxid);
+        let replaced = replaces && newest == last;
         let extends = ghost.history.starts_with(ghost.durable.list()) && in_history >= in_durable;
         let list = match replaced || extends {
             true => ghost.history.list()[..in_history].to_vec(),
@@ -383,8 +389,7 @@ impl World {
             disk.stop_after(self.rng.below(14));
             let _ = write(&mut process.log, &self.server(sid).disk(), &process.batch);
         }
-        let another = |item: &DiskItem| matches!(item, DiskItem::Snapshot { .. } | DiskItem::Truncate { .. });
-        let replaces = process.batch.iter().any(another);
+        let replaces = process.batch.iter().any(DiskItem::replaces);
         drop(process);
         self.server(sid).replaces = replaces;
         match down {
@@ -1016,7 +1021,11 @@ impl World {
         process.disk_is_busy = false;
         let answers = match write(&mut process.log, &disk, &batch) {
             Ok(answers) => answers,
-            Err(_) if self.server(sid).broken => return self.crash(sid, Down::Killed),
+            Err(_) if self.server(sid).broken => {
+                self.crash(sid, Down::Killed);
+                self.server(sid).replaces = batch.iter().any(DiskItem::replaces);
+                return;
+            }
             Err(e) => return self.fail("Fatal", format!("the log thread of server {sid} fails: {e}")),
         };
         batch.iter().for_each(|item| self.is_durable(sid, item));
