@@ -341,6 +341,7 @@ impl World {
             snap_count: self.scenario.snap_count,
             snapshot_at_start: false,
             leader_serves: true,
+            local_sessions: None,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),
