@@ -30,8 +30,8 @@ pub const MIXES: &str = "FERROKEEPER_MIXES";
 /// many servers.
 pub fn mixes(important: &[&str], others: &[&str]) -> Vec<String> {
     if let Ok(named) = std::env::var(MIXES) {
-        let length = important.first().map_or(0, |mix| mix.len());
-        return named.split(',').map(str::trim).filter(|m| m.len() == length).map(str::to_string).collect();
+        let fits = |mix: &&str| important.iter().chain(others).any(|m| m.len() == mix.len());
+        return named.split(',').map(str::trim).filter(fits).map(str::to_string).collect();
     }
     let all = std::env::var(ALL_MIXES).is_ok_and(|v| v == "1");
     important.iter().chain(others.iter().filter(|_| all)).map(|m| m.to_string()).collect()
