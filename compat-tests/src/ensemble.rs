@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Index, IndexMut};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -86,6 +87,7 @@ pub struct Plan {
     flags: Vec<String>,
     tick_ms: u32,
     faulty_network: bool,
+    measured: Option<(u32, PathBuf)>,
 }
 
 impl Plan {
@@ -97,6 +99,7 @@ impl Plan {
             flags: Vec::new(),
             tick_ms: 500,
             faulty_network: false,
+            measured: None,
         }
     }
 
@@ -119,6 +122,12 @@ impl Plan {
 
     pub fn tick_ms(mut self, ms: u32) -> Plan {
         self.tick_ms = ms;
+        self
+    }
+
+    /// See `Builder::measured`.
+    pub fn measured(mut self, heap_mb: u32, parent: &Path) -> Plan {
+        self.measured = Some((heap_mb, parent.to_path_buf()));
         self
     }
 
@@ -155,6 +164,9 @@ impl Plan {
             }
             builder = self.lines.iter().fold(builder, Builder::line);
             builder = self.flags.iter().fold(builder, Builder::flag);
+            if let Some((heap_mb, parent)) = &self.measured {
+                builder = builder.measured(*heap_mb, parent);
+            }
             servers.insert(id, builder.prepare()?);
         }
         Ok(Ensemble { servers, net, observers: self.observers })

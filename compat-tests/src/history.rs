@@ -97,6 +97,14 @@ impl History {
         self.records.iter().filter(|r| r.is_write() && r.is_done()).count()
     }
 
+    /// When writes were acknowledged, in order.
+    pub fn acked_at(&self) -> Vec<Instant> {
+        let acked = self.records.iter().filter(|r| r.is_write() && r.is_done());
+        let mut times: Vec<Instant> = acked.filter_map(|r| Some(r.answer.as_ref()?.at)).collect();
+        times.sort();
+        times
+    }
+
     pub fn lost_answers(&self) -> usize {
         self.records.iter().filter(|r| r.answer.is_none()).count()
     }
