@@ -7,6 +7,7 @@
 //!    length, xid and err. What it could do against a server that costs nothing is measured first and reported.
 //! 4. An answer that is not the expected one ends the run; a benchmark of errors is worth nothing.
 
+pub mod ensemble_suite;
 pub mod generator;
 pub mod load_suite;
 pub mod null_server;
@@ -40,6 +41,10 @@ pub const MEASURES: [&str; 12] = [
     "flat",
 ];
 
+/// The same with `--ensemble`.
+pub const ENSEMBLE_MEASURES: [&str; 7] =
+    ["e.reads", "e.writes", "e.mixed", "e.sync", "e.rss", "e.failover", "e.catchup"];
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub kinds: [Kind; 2],
@@ -50,6 +55,8 @@ pub struct Settings {
     pub tree_nodes: u64,
     /// Longer than `window`: a p99.9 needs thousands of samples at a rate that leaves the server idle most of the time.
     pub tail_window: Duration,
+    /// With `--ensemble`: three servers on either side, as letters (ensemble.rs).
+    pub mixes: Option<[String; 2]>,
     /// Empty: everything.
     pub only: Vec<String>,
     pub java_heap_mb: u32,
@@ -65,6 +72,7 @@ impl Settings {
             warm_up: Duration::from_secs(3),
             tree_nodes: 1_000_000,
             tail_window: Duration::from_secs(14),
+            mixes: None,
             only: Vec::new(),
             java_heap_mb: ZK_ENV_HEAP_MB,
             java_tree_heap_mb: ZK_ENV_HEAP_MB,

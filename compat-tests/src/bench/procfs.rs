@@ -15,10 +15,14 @@ pub struct CpuMark {
 }
 
 impl CpuMark {
-    /// `pid` is None for the null server, which is a thread of this process.
-    pub fn now(pid: Option<u32>) -> Result<CpuMark> {
+    /// `servers` is empty for the null server, which is a thread of this process; an ensemble's count together.
+    pub fn now(servers: &[u32]) -> Result<CpuMark> {
+        let mut server = 0.0;
+        for pid in servers {
+            server += cpu_seconds(*pid)?;
+        }
         Ok(CpuMark {
-            server: pid.map_or(Ok(0.0), cpu_seconds)?,
+            server,
             thread: cpu_seconds_in("/proc/thread-self/stat")?,
             own: cpu_seconds_in("/proc/self/stat")?,
             machine: machine_busy_seconds()?,

@@ -65,7 +65,10 @@ pub struct Journal {
 
 impl Journal {
     pub fn new(kinds: &[Kind; 2]) -> Journal {
-        let names = [name(&kinds[0]), name(&kinds[1])];
+        Journal::named([name(&kinds[0]), name(&kinds[1])])
+    }
+
+    pub fn named(names: [String; 2]) -> Journal {
         Journal { samples: Vec::new(), versions: [None, None], names, started: Instant::now() }
     }
 
@@ -284,7 +287,7 @@ fn said_by(program: &str, arguments: &[&str]) -> String {
     output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_string()).unwrap_or_default()
 }
 
-fn name(kind: &Kind) -> String {
+pub fn name(kind: &Kind) -> String {
     match kind {
         Kind::Java(version) => format!("Java {version}"),
         Kind::Ferrokeeper => "Ferrokeeper".to_string(),

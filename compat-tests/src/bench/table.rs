@@ -207,6 +207,23 @@ pub const MEASURES: &[Measure] = &[
     measure("snapshots.share", "… time with a snapshot being written", Unit::Percent, Bar::None),
     measure("flat.rss", "RSS with as many znodes under one parent", Unit::Bytes, Bar::RatioAtMost(0.5)),
     measure("flat.restart", "restart with them", Unit::Millis, Bar::RatioAtMost(0.25)),
+    measure("e.reads.ops", "three servers: reads", Unit::PerSecond, Bar::RatioAtLeast(4.0)),
+    measure("e.reads.cpu", "… CPU of all three per read", Unit::Micros, Bar::None),
+    measure("e.writes.ops", "three servers: writes", Unit::PerSecond, Bar::RatioAtLeast(4.0)),
+    measure("e.writes.cpu", "… CPU of all three per write", Unit::Micros, Bar::RatioAtMost(0.25)),
+    measure("e.writes.p99", "… p99 under that load", Unit::Millis, Bar::RatioAtMost(1.0 / 3.0)),
+    measure("e.mixed.ops", "three servers: 70 % reads, 30 % writes", Unit::PerSecond, Bar::RatioAtLeast(4.0)),
+    measure("e.mixed.cpu", "… CPU of all three per request", Unit::Micros, Bar::None),
+    measure(
+        "e.sync.p50",
+        "one client of the leader, one write at a time: p50",
+        Unit::Millis,
+        Bar::RatioAtMost(0.5),
+    ),
+    measure("e.sync.p50_follower", "… of a follower", Unit::Millis, Bar::RatioAtMost(0.5)),
+    measure("e.rss", "RSS after the loads, the largest of three", Unit::Bytes, Bar::RatioAtMost(0.2)),
+    measure("e.failover", "kill -9 of the leader to the next write", Unit::Millis, Bar::Below(150.0)),
+    measure("e.catchup", "restart 100,000 txns behind until it serves", Unit::Millis, Bar::RatioAtMost(0.25)),
 ];
 
 #[cfg(test)]

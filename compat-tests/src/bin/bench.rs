@@ -2,15 +2,18 @@
 //!
 //! Prints the table on stdout and what it is doing on stderr; the JSON goes to `target/bench/bench.json` unless told
 //! otherwise. Further: `--java-heap MB`, `--tree-heap MB` (1000 each, as in zkEnv.sh; the second with the large tree),
-//! `--nodes N` of the large tree. Exit code 0 also when a bar is missed: this measures, it does not judge a build.
+//! `--nodes N` of the large tree. `--ensemble JJJ,FFF` measures three servers on either side instead: letters as in
+//! ensemble.rs, and names of its own for `--only`. Exit code 0 also when a bar is missed: this measures, it does not judge a build.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use compat_tests::bench::report::{Journal, Machine, Report, ceiling};
-use compat_tests::bench::{MEASURES, Settings, Side, load_suite, subject::bench_dir, tree_suite};
+use compat_tests::bench::report::{Ceiling, Journal, Machine, Report, ceiling};
+use compat_tests::bench::{
+    ENSEMBLE_MEASURES, MEASURES, Settings, Side, ensemble_suite, load_suite, subject::bench_dir, tree_suite,
+};
 use compat_tests::process::Kind;
 
 struct Arguments {
@@ -41,6 +44,7 @@ fn arguments() -> Result<Arguments> {
             "--runs" => s.runs = number(key, value)?,
             "--seconds" => s.window = Duration::from_secs(number(key, value)?),
             "--only" => s.only = measures(value)?,
+            "--ensemble" => s.mixes = Some(mixes(value)?),
             "--left" => s.kinds[0] = kind(value)?,
             "--right" => s.kinds[1] = kind(value)?,
             "--json" => json = PathBuf::from(value),
@@ -49,6 +53,9 @@ fn arguments() -> Result<Arguments> {
             "--nodes" => s.tree_nodes = number(key, value)?,
             _ => bail!("unknown argument {key}"),
         }
+    }
+    if s.mixes.is_some() && quick {
+        s.only.clear();
     }
     if s.runs == 0 || s.window.is_zero() || s.tree_nodes < 1000 || s.tree_nodes > 1_000_000 {
         bail!("at least one run, one second and 1000 nodes; at most a million of them");
@@ -62,10 +69,16 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T> {
 
 fn measures(list: &str) -> Result<Vec<String>> {
     let names: Vec<String> = list.split(',').map(str::to_string).collect();
-    match names.iter().find(|n| !MEASURES.contains(&n.as_str())) {
-        Some(unknown) => bail!("unknown measure {unknown}; there are {}", MEASURES.join(", ")),
+    let known: Vec<&str> = MEASURES.into_iter().chain(ENSEMBLE_MEASURES).collect();
+    match names.iter().find(|n| !known.contains(&n.as_str())) {
+        Some(unknown) => bail!("unknown measure {unknown}; there are {}", known.join(", ")),
         None => Ok(names),
     }
+}
+
+fn mixes(text: &str) -> Result<[String; 2]> {
+    let sides: Vec<String> = text.split(',').map(str::to_string).collect();
+    sides.try_into().map_err(|_| anyhow!("--ensemble needs two mixes, e.g. JJJ,FFF"))
 }
 
 fn kind(text: &str) -> Result<Kind> {
@@ -85,6 +98,16 @@ fn bench(a: &Arguments) -> Result<()> {
     let ceiling =
         ceiling(s, load_suite::VALUE_LEN).context("the generator against a server that does nothing")?;
     eprintln!("generator alone: {ceiling:?}");
+    if let Some(mixes) = &s.mixes {
+        let mut journal = Journal::named(mixes.clone().map(|mix| ensemble_suite::name(&mix)));
+        for run in 1..=s.runs {
+            for (side, mix) in Side::BOTH.into_iter().zip(mixes) {
+                ensemble_suite::run(s, run, side, mix, &mut journal)
+                    .with_context(|| format!("measuring {mix}"))?;
+            }
+        }
+        return conclude(a, start, machine, ceiling, journal);
+    }
     let mut journal = Journal::new(&s.kinds);
     for run in 1..=s.runs {
         for side in Side::BOTH {
@@ -105,7 +128,17 @@ fn bench(a: &Arguments) -> Result<()> {
         }
     }
     seeds.into_iter().flatten().try_for_each(tree_suite::Seed::remove)?;
-    let report = Report::new(s, machine, ceiling, journal);
+    conclude(a, start, machine, ceiling, journal)
+}
+
+fn conclude(
+    a: &Arguments,
+    start: Instant,
+    machine: Machine,
+    ceiling: Ceiling,
+    journal: Journal,
+) -> Result<()> {
+    let report = Report::new(&a.settings, machine, ceiling, journal);
     report.write_json(&a.json)?;
     println!("{}", report.markdown());
     eprintln!("bench: took {:.0?}; all runs are in {}", start.elapsed(), a.json.display());
