@@ -607,8 +607,7 @@ mod tests {
                    server.1=127.77.1.1:2888:3888\nserver.2=127.77.1.2:2888:3888\nserver.3=127.77.1.3:2888:3888\n\
                    server.4=127.77.1.4:2889:3889:observer\n";
         let files = Files(&[("zoo.cfg", cfg), ("/d/myid", "4\n")]);
-        let config =
-            Config::load_from(&files, std::path::Path::new("zoo.cfg"), &Defines::default()).unwrap();
+        let config = Config::load_from(&files, std::path::Path::new("zoo.cfg"), &Defines::default()).unwrap();
         assert_eq!(
             written(|out| member_conf(out, &config)),
             "serverId=4\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=3889\nquorumPort=2889\npeerType=1\n\
