@@ -63,6 +63,8 @@ pub struct Server {
     pub paused_until: Micros,
     pub slow_disk: bool,
     pub wall_skew_ms: Millis,
+    /// It went down with another history on its way to its disk.
+    replaces: bool,
     /// Loses power when its turn is over.
     doomed: bool,
     /// Monotonic clocks of two machines have nothing to do with each other.
@@ -144,6 +146,7 @@ impl Server {
             paused_until: 0,
             slow_disk: false,
             doomed: false,
+            replaces: false,
             wall_skew_ms: rng.below(2000) as i64 - 1000,
             mono_base_ms: rng.below(1_000_000) as i64,
         };
@@ -255,6 +258,7 @@ impl World {
     fn recovered(&mut self, sid: Sid, opened: &Opened) {
         let votes = self.role(sid) == PeerType::Participant;
         let believes = self.options.canary == Some(Canary::FsyncIgnored);
+        let replaces = std::mem::take(&mut self.server(sid).replaces);
         let ghost = self.witness.server(sid);
         ghost.votes = votes;
         let last = opened.recovered.last_zxid;
@@ -262,10 +266,12 @@ impl World {
         let in_durable = ghost.durable.through(last);
         let in_history = ghost.history.through(last);
         let durable = ghost.durable.last();
-        let list = if ghost.history.starts_with(ghost.durable.list()) && in_history >= in_durable {
-            ghost.history.list()[..in_history].to_vec()
-        } else {
-            ghost.durable.list()[..in_durable].to_vec()
+        // The crash came when another history was on its way to the disk: it is there or it is not.
+        let replaced = replaces && in_history > 0 && ghost.history.list()[in_history - 1].zxid == last;
+        let extends = ghost.history.starts_with(ghost.durable.list()) && in_history >= in_durable;
+        let list = match replaced || extends {
+            true => ghost.history.list()[..in_history].to_vec(),
+            false => ghost.durable.list()[..in_durable].to_vec(),
         };
         let found = list.last().map_or(Zxid::ZERO, |l| l.zxid);
         let is_known = found == last || last.counter() == 0;
@@ -281,7 +287,7 @@ impl World {
         if believes {
             return;
         }
-        if found < durable || !is_known {
+        if (found < durable && !replaced) || !is_known {
             self.fail(
                 "Recovery",
                 format!("server {sid} recovers up to {last}; its disk was known to hold everything up to {durable}"),
@@ -335,6 +341,7 @@ impl World {
             snap_count: self.scenario.snap_count,
             snapshot_at_start: false,
             leader_serves: true,
+            local_sessions: None,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),
@@ -356,7 +363,7 @@ impl World {
                 init_limit: self.scenario.init_limit,
                 sync_limit: self.scenario.sync_limit,
             },
-            sync: SyncRules { force_snapshot: false, may_read_log: true },
+            sync: SyncRules { force_snapshot: false, may_read_log: true, max_snapshots: 10 },
             observer_logs: true,
             initial_counter: None,
         }
@@ -372,7 +379,10 @@ impl World {
             disk.stop_after(self.rng.below(14));
             let _ = write(&mut process.log, &self.server(sid).disk(), &process.batch);
         }
+        let another = |item: &DiskItem| matches!(item, DiskItem::Snapshot { .. } | DiskItem::Truncate { .. });
+        let replaces = process.batch.iter().any(another);
         drop(process);
+        self.server(sid).replaces = replaces;
         match down {
             Down::Killed => disk.kill(),
             Down::PowerLost => disk.lose_power(&mut self.rng),

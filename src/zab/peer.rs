@@ -226,7 +226,11 @@ impl Peer {
             Input::LogProbed { link, found } => leader.log_probed(link, found, history, fx),
             _ => {}
         }
+        let resigned = leader.take_resignation();
         self.note_established();
+        if let Some(why) = resigned {
+            self.leave(now, &why);
+        }
     }
 
     fn from_leader(&mut self, now: Millis, input: Input) {
@@ -291,7 +295,7 @@ impl Peer {
                 Durable::Txn(_) | Durable::Snapshot | Durable::Truncated => {}
             }
             match &mut self.role {
-                Role::Leading(leader) => leader.durable(durable, &mut self.history, &mut self.fx),
+                Role::Leading(leader) => leader.durable(now, durable, &mut self.history, &mut self.fx),
                 Role::Learning(learner) => learner.durable(durable, &self.history, &mut self.fx),
                 Role::Settling | Role::Looking => {}
             }
