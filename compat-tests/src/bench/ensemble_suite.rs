@@ -1,136 +1,157 @@
-//! Three servers: the loads of the single server spread over them, what the death of the leader costs, and how long one that
-//! was away takes to be of use again.
+//! Three servers each: the loads over all of them, one client alone, a follower that comes back, and the loss of the leader.
 
 use std::net::SocketAddr;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use fastrand::Rng;
 
+use crate::bench::cluster::{Cluster, SIZE};
+use crate::bench::failover::{self, Load};
 use crate::bench::generator::{Generator, Shape, Stop, Tally};
 use crate::bench::load_suite::VALUE_LEN;
-use crate::bench::report::{self, Journal, Window};
-use crate::bench::requests::{Bounded, Creates, Mixed, Random, Source, path_of, value};
-use crate::bench::subject::bench_dir;
-use crate::bench::{CONNS, IN_FLIGHT, Settings, Side, procfs};
-use crate::ensemble::{Ensemble, Plan, kinds};
-use crate::load;
-use crate::process::four_letter;
+use crate::bench::report::{Journal, Window};
+use crate::bench::requests::{Creates, Mixed, Random, Source, path_of, value};
+use crate::bench::{IN_FLIGHT, Settings, Side};
+use crate::process::Kind;
+use crate::wire::Client;
 
-/// What the letters of a mix stand for.
-pub fn name(mix: &str) -> String {
-    match kinds(mix) {
-        Ok(kinds) if kinds.windows(2).all(|two| two[0] == two[1]) => {
-            format!("{} × {}", kinds.len(), report::name(&kinds[0]))
-        }
-        Ok(kinds) => kinds.iter().map(report::name).collect::<Vec<_>>().join(" + "),
-        Err(_) => mix.to_string(),
+/// The measures of this suite.
+pub const NAMES: [&str; 8] = ["reads", "writes", "mixed", "rss", "sync", "behind", "failover", "mix"];
+
+pub fn run(settings: &Settings, run: usize, side: Side, journal: &mut Journal) -> Result<()> {
+    if !settings.wants_any(&NAMES[..7]) {
+        return Ok(());
     }
+    let kind = settings.kinds[side as usize].clone();
+    let kinds = [kind.clone(), kind.clone(), kind];
+    let mut cluster = Cluster::start(settings, &kinds, &format!("ensemble-{}", side.name()))?;
+    journal.versions[side as usize] = Some(cluster.subject(0)?.version()?);
+    let paths = fill(&cluster)?;
+    let mut turn = Turn { settings, run, side, cluster: &mut cluster, journal, paths };
+    turn.loads()?;
+    turn.alone()?;
+    if settings.wants("behind") {
+        turn.behind()?;
+    }
+    if settings.wants("failover") {
+        turn.failover("3.failover", settings.kills)?;
+    }
+    cluster.stop()
 }
 
-pub fn run(settings: &Settings, run: usize, side: Side, mix: &str, journal: &mut Journal) -> Result<()> {
-    let mut suite = Suite::start(settings, mix)?;
-    let versions = suite.ensemble[1].four_letter("srvr")?;
-    journal.versions[side as usize] =
-        Some(versions.lines().next().unwrap_or_default().replace("Zookeeper version: ", ""));
-    suite.loads(run, side, journal)?;
-    if settings.wants("e.catchup") {
-        journal.add(run, side, "e.catchup", suite.catch_up()?.as_secs_f64() * 1000.0);
+/// The loss of leaders where both kinds are members; who leads changes with every kill.
+pub fn run_mix(settings: &Settings, run: usize, journal: &mut Journal) -> Result<()> {
+    if !settings.wants("mix") {
+        return Ok(());
     }
-    if settings.wants("e.failover") {
-        for _ in 0..FAILOVERS {
-            journal.add(run, side, "e.failover", suite.failover()?.as_secs_f64() * 1000.0);
-        }
-    }
-    Ok(())
+    let [left, right] = &settings.kinds;
+    // Two of one and one of the other, every turn in another place.
+    let (many, one) = if run % 2 == 1 { (right, left) } else { (left, right) };
+    let mut kinds: [Kind; SIZE] = std::array::from_fn(|_| many.clone());
+    kinds[(run + 1) % SIZE] = one.clone();
+    let mut cluster = Cluster::start(settings, &kinds, "ensemble-mix")?;
+    let paths = fill(&cluster)?;
+    let mut turn = Turn { settings, run, side: Side::Right, cluster: &mut cluster, journal, paths };
+    turn.failover("3.failover_mix", settings.kills)?;
+    cluster.stop()
 }
 
-struct Suite<'a> {
+/// One ensemble's turn in one run.
+struct Turn<'a> {
     settings: &'a Settings,
-    ensemble: Ensemble,
+    run: usize,
+    side: Side,
+    cluster: &'a mut Cluster,
+    journal: &'a mut Journal,
     paths: Vec<String>,
 }
 
-impl<'a> Suite<'a> {
-    fn start(settings: &'a Settings, mix: &str) -> Result<Suite<'a>> {
-        std::fs::create_dir_all(bench_dir())?;
-        let plan = Plan::new(mix).tick_ms(2000).line("initLimit=10").line("syncLimit=5");
-        let ensemble = plan.measured(settings.java_heap_mb, &bench_dir()).start()?;
-        let paths = (0..NODES).map(|n| path_of(NODE, &[1], n)).collect();
-        let suite = Suite { settings, ensemble, paths };
-        suite.fill()?;
-        Ok(suite)
-    }
-
-    fn fill(&self) -> Result<()> {
-        let mut client = self.ensemble.client(1)?;
-        if let Err(code) = client.create("/bench", b"", 0)? {
-            bail!("cannot create /bench: error {code}");
-        }
-        client.close()?;
-        let mut generator = Generator::spread(&[self.addr(1)], 4, Vec::new())?;
-        let source = &mut Creates::new(NODE, &[1], &value(VALUE_LEN), 0..NODES)?;
-        generator.run(source, Shape { in_flight: IN_FLIGHT, pace: None, stop: Stop::Exhausted })?;
-        generator.close()?;
-        // Readers of a server that is a moment behind would find nothing.
-        for id in self.ensemble.ids() {
-            let mut client = crate::tree::synced_client(self.addr(id))?;
-            if let Err(code) = client.get_data(self.paths.last().context("there are nodes")?, false)? {
-                bail!("server {id} lacks a node: error {code}");
-            }
-            client.close()?;
-        }
-        Ok(())
-    }
-
-    fn addr(&self, id: u64) -> SocketAddr {
-        self.ensemble[id].client_addr()
-    }
-
-    fn addrs(&self) -> Vec<SocketAddr> {
-        self.ensemble.ids().into_iter().map(|id| self.addr(id)).collect()
-    }
-
-    fn pids(&self) -> Vec<u32> {
-        self.ensemble.ids().into_iter().filter_map(|id| self.ensemble[id].pid()).collect()
-    }
-
-    fn loads(&self, run: usize, side: Side, journal: &mut Journal) -> Result<()> {
-        let settings = self.settings;
+impl Turn<'_> {
+    fn loads(&mut self) -> Result<()> {
         let mut reads = Random::reads(&self.paths, VALUE_LEN)?;
         let mut writes = Random::writes(&self.paths, &value(VALUE_LEN))?;
-        let all = self.addrs();
-        if settings.wants("e.reads") {
+        let (run, side, all) = (self.run, self.side, self.cluster.addrs());
+        if self.settings.wants("reads") {
             let tally = self.measure(&mut reads, &all, CONNS, IN_FLIGHT)?;
-            journal.add_load(run, side, ["e.reads.ops", "e.reads.cpu"], &tally);
+            self.journal.add_load(run, side, ["3.reads.ops", "3.reads.cpu"], &tally);
         }
-        if settings.wants("e.writes") {
+        if self.settings.wants("writes") {
             let tally = self.measure(&mut writes, &all, CONNS, IN_FLIGHT)?;
-            journal.add_load(run, side, ["e.writes.ops", "e.writes.cpu"], &tally);
-            journal.add(run, side, "e.writes.p99", Window::from(&tally).latency_ms.p99);
+            self.journal.add_load(run, side, ["3.writes.ops", "3.writes.cpu"], &tally);
+            self.add("3.writes.p99", Window::from(&tally).latency_ms.p99);
         }
-        if settings.wants("e.mixed") {
-            let mut mixed = Mixed { reads, writes: writes.clone(), rng: Rng::with_seed(3) };
+        if self.settings.wants("mixed") {
+            let mut mixed = Mixed { reads, writes, rng: Rng::with_seed(3) };
             let tally = self.measure(&mut mixed, &all, CONNS, IN_FLIGHT)?;
-            journal.add_load(run, side, ["e.mixed.ops", "e.mixed.cpu"], &tally);
+            self.journal.add_load(run, side, ["3.mixed.ops", "3.mixed.cpu"], &tally);
         }
-        if settings.wants("e.rss") {
-            let mut largest = 0;
-            for pid in self.pids() {
-                largest = largest.max(procfs::memory(pid)?.rss);
-            }
-            journal.add(run, side, "e.rss", largest as f64);
-        }
-        if settings.wants("e.sync") {
-            let leader = self.ensemble.settled()?;
-            let follower = self.followers(leader)[0];
-            for (id, key) in [(leader, "e.sync.p50"), (follower, "e.sync.p50_follower")] {
-                let window = Window::from(&self.measure(&mut writes, &[self.addr(id)], 1, 1)?);
-                journal.add_window(run, side, key, window.latency_ms.p50, window);
+        if self.settings.wants("rss") {
+            let leader = self.cluster.leader()?;
+            for n in self.cluster.running() {
+                let key = if n == leader { "3.rss.leader" } else { "3.rss.follower" };
+                self.add(key, self.cluster.memory(n)?.rss as f64);
             }
         }
         Ok(())
+    }
+
+    /// One client with one write at a time.
+    fn alone(&mut self) -> Result<()> {
+        if !self.settings.wants("sync") {
+            return Ok(());
+        }
+        let leader = self.cluster.leader()?;
+        let follower = (leader + 1) % SIZE;
+        for (n, p50, p99) in [
+            (leader, "3.sync.leader.p50", "3.sync.leader.p99"),
+            (follower, "3.sync.follower.p50", "3.sync.follower.p99"),
+        ] {
+            let mut writes = Random::writes(&self.paths, &value(VALUE_LEN))?;
+            let addr = self.cluster.subject(n)?.client_addr();
+            let window = Window::from(&self.measure(&mut writes, &[addr], 1, 1)?);
+            self.journal.add_window(self.run, self.side, p50, window.latency_ms.p50, window);
+            self.add(p99, window.latency_ms.p99);
+        }
+        Ok(())
+    }
+
+    /// From the start of a follower's process until it answers a read of the last node that was created without it.
+    fn behind(&mut self) -> Result<()> {
+        let count = self.settings.behind_txns;
+        let follower = (self.cluster.leader()? + 1) % SIZE;
+        self.cluster.kill(follower)?;
+        let mut creates = Creates::new(MISSED, &[1], &value(MISSED_LEN), 0..count)?;
+        let mut generator = Generator::connect(&self.cluster.addrs(), CONNS, &self.cluster.pids())?;
+        let stop = Stop::Exhausted;
+        generator.run(&mut creates, Shape { in_flight: IN_FLIGHT, pace: None, stop })?;
+        generator.close()?;
+        let last = path_of(MISSED, &[1], count - 1);
+        let took = self.cluster.restart(follower, Some(&last))?;
+        self.add("3.behind", millis(took));
+        Ok(())
+    }
+
+    fn failover(&mut self, key: &'static str, kills: usize) -> Result<()> {
+        let value = value(VALUE_LEN);
+        let load = Load::start(&self.cluster.addrs(), &self.paths[0], &value);
+        let mut worst: f64 = 0.0;
+        for _ in 0..kills {
+            // New sessions, and whoever came back is up to date.
+            std::thread::sleep(Duration::from_millis(500));
+            load.wait_for(UNDER_LOAD)?;
+            let took = millis(failover::kill_leader(self.cluster, &self.paths[1], &value)?);
+            self.add(key, took);
+            worst = worst.max(took);
+            if key == "3.failover" && self.side == Side::Left {
+                // What the mix is held against.
+                self.add("3.failover_mix", took);
+            }
+        }
+        if key == "3.failover" {
+            self.add("3.failover_worst", worst);
+        }
+        load.stop()
     }
 
     fn measure<S: Source>(
@@ -141,69 +162,56 @@ impl<'a> Suite<'a> {
         in_flight: usize,
     ) -> Result<Tally> {
         let stop = Stop::Window { warm_up: self.settings.warm_up, window: self.settings.window };
-        let mut generator = Generator::spread(addrs, conns, self.pids())?;
+        let mut generator = Generator::connect(addrs, conns, &self.cluster.pids())?;
         let tally = generator.run(source, Shape { in_flight, pace: None, stop })?;
         generator.close()?;
         Ok(tally)
     }
 
-    fn followers(&self, leader: u64) -> Vec<u64> {
-        self.ensemble.ids().into_iter().filter(|id| *id != leader).collect()
+    fn add(&mut self, key: &'static str, value: f64) {
+        self.journal.add(self.run, self.side, key, value);
     }
+}
 
-    /// From the start of the process until it serves with everything that was written while it was away.
-    fn catch_up(&mut self) -> Result<Duration> {
-        let leader = self.ensemble.settled()?;
-        let away = self.followers(leader)[0];
-        self.ensemble.kill9(&[away])?;
-        let mut source =
-            Bounded { source: Random::writes(&self.paths, &value(VALUE_LEN))?, left: TXNS_BEHIND };
-        let mut generator = Generator::spread(&[self.addr(leader)], CONNS, Vec::new())?;
-        generator.run(&mut source, Shape { in_flight: IN_FLIGHT, pace: None, stop: Stop::Exhausted })?;
-        generator.close()?;
-        let target = self.ensemble.zxid(leader)?;
-        let began = Instant::now();
-        self.ensemble.launch(&[away])?;
-        while began.elapsed() < PATIENCE {
-            if zxid_of_serving(self.addr(away)).is_some_and(|zxid| zxid >= target) {
-                return Ok(began.elapsed());
+/// The nodes, and a look through every server whether a read brings what was written.
+fn fill(cluster: &Cluster) -> Result<Vec<String>> {
+    let value = value(VALUE_LEN);
+    let paths: Vec<String> = (0..NODES).map(|n| path_of(NODE, &[1], n)).collect();
+    let mut client = Client::connect(cluster.addrs()[0], 30_000)?;
+    for parent in ["/bench", "/missed"] {
+        client.create(parent, b"", 0)?.map_err(|code| anyhow!("cannot create {parent}: error {code}"))?;
+    }
+    client.close()?;
+    let mut generator = Generator::connect(&cluster.addrs()[..1], 4, &[])?;
+    let mut creates = Creates::new(NODE, &[1], &value, 0..NODES)?;
+    generator.run(&mut creates, Shape { in_flight: IN_FLIGHT, pace: None, stop: Stop::Exhausted })?;
+    generator.close()?;
+    for addr in cluster.addrs() {
+        let mut client = Client::connect(addr, 30_000)?;
+        client.sync("/bench")?.map_err(|code| anyhow!("sync: error {code}"))?;
+        for path in paths.iter().step_by(97) {
+            match client.get_data(path, false)? {
+                Ok((Some(data), _)) if data == value => {}
+                other => bail!(
+                    "{path} on {addr} should hold {} bytes as written, but it is {other:?}",
+                    value.len()
+                ),
             }
-            sleep(Duration::from_millis(1));
         }
-        bail!("server {away} has not caught up within {PATIENCE:?}\n{}", self.ensemble.logs(20))
+        client.close()?;
     }
-
-    /// The longest time without an acknowledged write around the kill. Not from the kill on: what the followers knew to be
-    /// committed is still acknowledged after it.
-    fn failover(&mut self) -> Result<Duration> {
-        let leader = self.ensemble.settled()?;
-        let shape = load::Shape { sessions: 6, pause: Duration::from_millis(1), ..load::Shape::default() };
-        let load = load::Load::start(&self.addrs(), shape)?;
-        load.progress(200, PATIENCE)?;
-        let killed = Instant::now();
-        self.ensemble.kill9(&[leader])?;
-        load.progress(200, PATIENCE)?;
-        let (history, sessions) = load.stop()?;
-        sessions.into_iter().for_each(drop);
-        self.ensemble.launch(&[leader])?;
-        self.ensemble.settled()?;
-        let acked = history.acked_at();
-        let gaps = acked.windows(2).filter(|two| two[1] > killed);
-        let longest = gaps.map(|two| two[1] - two[0].max(killed)).max();
-        longest.context("nothing was acknowledged after the kill")
-    }
+    Ok(paths)
 }
 
-/// None while it does not serve; a server that starts may leave a question without an answer.
-fn zxid_of_serving(addr: SocketAddr) -> Option<i64> {
-    let text = four_letter(addr, b"srvr", Duration::from_millis(200)).ok()?;
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let hex = text.lines().find_map(|l| l.strip_prefix("Zxid: 0x"))?;
-    i64::from_str_radix(hex, 16).ok().filter(|_| text.contains("Mode: "))
+fn millis(d: Duration) -> f64 {
+    d.as_secs_f64() * 1000.0
 }
 
+/// As many sessions on each server.
+pub const CONNS: usize = 33;
 const NODES: u64 = 1000;
 const NODE: &str = "/bench/n####";
-const TXNS_BEHIND: u64 = 100_000;
-const FAILOVERS: usize = 3;
-const PATIENCE: Duration = Duration::from_secs(180);
+const MISSED: &str = "/missed/n#######";
+const MISSED_LEN: usize = 100;
+/// Acknowledged writes before a kill.
+const UNDER_LOAD: u64 = 2000;

@@ -45,6 +45,7 @@ pub struct Tally {
     pub ops: u64,
     pub seconds: f64,
     pub latency: Histogram<u64>,
+    /// Of all servers together.
     pub server_cpu: f64,
     /// Of the thread that makes the load.
     pub generator_cpu: f64,
@@ -60,21 +61,16 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Opens the sessions. `server` is the process whose CPU time the tally shall hold.
-    pub fn connect(addr: SocketAddr, sessions: usize, server: Option<u32>) -> Result<Generator> {
-        Generator::spread(&[addr], sessions, server.into_iter().collect())
-    }
-
-    /// Sessions with the servers of an ensemble in turn.
-    pub fn spread(addrs: &[SocketAddr], sessions: usize, servers: Vec<u32>) -> Result<Generator> {
+    /// Opens the sessions, on each address in turn. `servers` are the processes whose CPU time the tally shall hold.
+    pub fn connect(addrs: &[SocketAddr], sessions: usize, servers: &[u32]) -> Result<Generator> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut lanes = Vec::with_capacity(sessions);
-        for (n, addr) in (0..sessions).zip(addrs.iter().cycle()) {
+        for (n, addr) in addrs.iter().cycle().take(sessions).enumerate() {
             let lane = Lane::open(*addr, n)?;
             epoll::add(&epoll, &lane.stream, epoll::EventData::new_u64(n as u64), epoll::EventFlags::IN)?;
             lanes.push(lane);
         }
-        Ok(Generator { lanes, epoll, servers })
+        Ok(Generator { lanes, epoll, servers: servers.to_vec() })
     }
 
     pub fn run<S: Source>(&mut self, source: &mut S, shape: Shape) -> Result<Tally> {

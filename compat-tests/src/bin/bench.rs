@@ -1,19 +1,17 @@
-//! `bench [--runs 3] [--seconds N] [--only NAME,…] [--left java:3.5.7] [--right ferrokeeper] [--json OUT] [--quick]`
+//! `bench [--runs 3] [--seconds N] [--only NAME,…] [--left java:3.5.7] [--right ferrokeeper] [--json OUT] [--quick]
+//! [--ensemble]`
 //!
 //! Prints the table on stdout and what it is doing on stderr; the JSON goes to `target/bench/bench.json` unless told
-//! otherwise. Further: `--java-heap MB`, `--tree-heap MB` (1000 each, as in zkEnv.sh; the second with the large tree),
-//! `--nodes N` of the large tree. `--ensemble JJJ,FFF` measures three servers on either side instead: letters as in
-//! ensemble.rs, and names of its own for `--only`. Exit code 0 also when a bar is missed: this measures, it does not judge a build.
+//! otherwise. `--ensemble`: three servers on each side, and what ensembles are measured by. Further: `--java-heap MB`, `--tree-heap MB` (1000 each, as in zkEnv.sh; the second with the large tree),
+//! `--nodes N` of the large tree. Exit code 0 also when a bar is missed: this measures, it does not judge a build.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use compat_tests::bench::report::{Ceiling, Journal, Machine, Report, ceiling};
-use compat_tests::bench::{
-    ENSEMBLE_MEASURES, MEASURES, Settings, Side, ensemble_suite, load_suite, subject::bench_dir, tree_suite,
-};
+use compat_tests::bench::report::{Journal, Machine, Report, ceiling};
+use compat_tests::bench::{Settings, Side, ensemble_suite, load_suite, subject::bench_dir, tree_suite};
 use compat_tests::process::Kind;
 
 struct Arguments {
@@ -37,14 +35,17 @@ fn arguments() -> Result<Arguments> {
     let quick = words.iter().any(|w| w == "--quick");
     let mut s = if quick { Settings::quick(kinds) } else { Settings::full(kinds) };
     let mut json = bench_dir().join("bench.json");
-    let mut words = words.iter().filter(|w| *w != "--quick");
+    if words.iter().any(|w| w == "--ensemble") {
+        s = s.ensemble();
+        json = bench_dir().join("ensemble.json");
+    }
+    let mut words = words.iter().filter(|w| *w != "--quick" && *w != "--ensemble");
     while let Some(key) = words.next() {
         let value = words.next().ok_or_else(|| anyhow!("{key} needs a value"))?;
         match key.as_str() {
             "--runs" => s.runs = number(key, value)?,
             "--seconds" => s.window = Duration::from_secs(number(key, value)?),
-            "--only" => s.only = measures(value)?,
-            "--ensemble" => s.mixes = Some(mixes(value)?),
+            "--only" => s.only = measures(s.measures(), value)?,
             "--left" => s.kinds[0] = kind(value)?,
             "--right" => s.kinds[1] = kind(value)?,
             "--json" => json = PathBuf::from(value),
@@ -53,9 +54,6 @@ fn arguments() -> Result<Arguments> {
             "--nodes" => s.tree_nodes = number(key, value)?,
             _ => bail!("unknown argument {key}"),
         }
-    }
-    if s.mixes.is_some() && quick {
-        s.only.clear();
     }
     if s.runs == 0 || s.window.is_zero() || s.tree_nodes < 1000 || s.tree_nodes > 1_000_000 {
         bail!("at least one run, one second and 1000 nodes; at most a million of them");
@@ -67,18 +65,12 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T> {
     value.parse().map_err(|_| anyhow!("{key} needs a number, not {value}"))
 }
 
-fn measures(list: &str) -> Result<Vec<String>> {
+fn measures(known: &[&str], list: &str) -> Result<Vec<String>> {
     let names: Vec<String> = list.split(',').map(str::to_string).collect();
-    let known: Vec<&str> = MEASURES.into_iter().chain(ENSEMBLE_MEASURES).collect();
     match names.iter().find(|n| !known.contains(&n.as_str())) {
         Some(unknown) => bail!("unknown measure {unknown}; there are {}", known.join(", ")),
         None => Ok(names),
     }
-}
-
-fn mixes(text: &str) -> Result<[String; 2]> {
-    let sides: Vec<String> = text.split(',').map(str::to_string).collect();
-    sides.try_into().map_err(|_| anyhow!("--ensemble needs two mixes, e.g. JJJ,FFF"))
 }
 
 fn kind(text: &str) -> Result<Kind> {
@@ -98,51 +90,49 @@ fn bench(a: &Arguments) -> Result<()> {
     let ceiling =
         ceiling(s, load_suite::VALUE_LEN).context("the generator against a server that does nothing")?;
     eprintln!("generator alone: {ceiling:?}");
-    if let Some(mixes) = &s.mixes {
-        let mut journal = Journal::named(mixes.clone().map(|mix| ensemble_suite::name(&mix)));
-        for run in 1..=s.runs {
-            for (side, mix) in Side::BOTH.into_iter().zip(mixes) {
-                ensemble_suite::run(s, run, side, mix, &mut journal)
-                    .with_context(|| format!("measuring {mix}"))?;
-            }
-        }
-        return conclude(a, start, machine, ceiling, journal);
-    }
     let mut journal = Journal::new(&s.kinds);
+    if s.ensemble {
+        ensembles(s, &mut journal)?
+    } else {
+        single_servers(s, &mut journal)?
+    }
+    let report = Report::new(s, machine, ceiling, journal);
+    report.write_json(&a.json)?;
+    println!("{}", report.markdown());
+    eprintln!("bench: took {:.0?}; all runs are in {}", start.elapsed(), a.json.display());
+    Ok(())
+}
+
+fn ensembles(s: &Settings, journal: &mut Journal) -> Result<()> {
     for run in 1..=s.runs {
         for side in Side::BOTH {
-            load_suite::run(s, run, side, &mut journal).with_context(|| blame(s, side))?;
+            ensemble_suite::run(s, run, side, journal).with_context(|| blame(s, side))?;
+        }
+        ensemble_suite::run_mix(s, run, journal).context("measuring an ensemble of both kinds")?;
+    }
+    Ok(())
+}
+
+fn single_servers(s: &Settings, journal: &mut Journal) -> Result<()> {
+    for run in 1..=s.runs {
+        for side in Side::BOTH {
+            load_suite::run(s, run, side, journal).with_context(|| blame(s, side))?;
         }
     }
     let mut seeds = Vec::new();
     for side in Side::BOTH {
-        tree_suite::flat(s, side, &mut journal).with_context(|| blame(s, side))?;
-        seeds.push(tree_suite::fill(s, side, &mut journal).with_context(|| blame(s, side))?);
+        tree_suite::flat(s, side, journal).with_context(|| blame(s, side))?;
+        seeds.push(tree_suite::fill(s, side, journal).with_context(|| blame(s, side))?);
     }
     if s.wants_any(&["restart", "snapshots"]) {
         for run in 1..=s.runs {
             for (side, seed) in Side::BOTH.into_iter().zip(&seeds) {
                 let Some(seed) = seed else { continue };
-                tree_suite::run(s, run, side, seed, &mut journal).with_context(|| blame(s, side))?;
+                tree_suite::run(s, run, side, seed, journal).with_context(|| blame(s, side))?;
             }
         }
     }
-    seeds.into_iter().flatten().try_for_each(tree_suite::Seed::remove)?;
-    conclude(a, start, machine, ceiling, journal)
-}
-
-fn conclude(
-    a: &Arguments,
-    start: Instant,
-    machine: Machine,
-    ceiling: Ceiling,
-    journal: Journal,
-) -> Result<()> {
-    let report = Report::new(&a.settings, machine, ceiling, journal);
-    report.write_json(&a.json)?;
-    println!("{}", report.markdown());
-    eprintln!("bench: took {:.0?}; all runs are in {}", start.elapsed(), a.json.display());
-    Ok(())
+    seeds.into_iter().flatten().try_for_each(tree_suite::Seed::remove)
 }
 
 fn blame(settings: &Settings, side: Side) -> String {
