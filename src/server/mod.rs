@@ -38,7 +38,7 @@ use crate::{
     ids::{Sid, Zxid},
     jute::Limits,
     pipeline::{prep::PrepRules, read::ReadRules},
-    replica::{Replica, ReplicaConfig},
+    replica::{LocalSessions, Replica, ReplicaConfig},
     storage::{self, LogOptions, LogWriter, RecoveryOptions, StorageError},
     zab::{
         PeerConfig, Timing,
@@ -257,7 +257,10 @@ async fn serve(config: Config, clock: Clock, db: Database, mut opened: Opened) -
 
 fn replica_config(config: &Config, clock: Clock, read: ReadRules, snapshot_at_start: bool) -> ReplicaConfig {
     let settings = &config.settings;
+    let local_sessions = (config.is_distributed() && config.local_sessions_enabled)
+        .then_some(LocalSessions { upgrading: config.local_sessions_upgrading_enabled });
     ReplicaConfig {
+        local_sessions,
         sid: own_sid(config),
         tick_ms: config.tick_time_ms,
         snap_count: settings.snap_count,
@@ -269,6 +272,7 @@ fn replica_config(config: &Config, clock: Clock, read: ReadRules, snapshot_at_st
             skip_acl: settings.skip_acl,
             reconfig_enabled: config.reconfig_enabled,
             always_logged: config.is_distributed(),
+            local_sessions_of: local_sessions.map(|_| own_sid(config).0 as u8),
         },
         read,
         seed: random_seed(),
@@ -299,6 +303,7 @@ fn peer_config(config: &Config) -> PeerConfig {
         sync: SyncRules {
             force_snapshot: settings.force_snapshot_sync,
             may_read_log: settings.snapshot_size_factor >= 0.0,
+            max_snapshots: usize::try_from(settings.max_concurrent_snapshots).unwrap_or(0),
         },
         observer_logs: config.sync_enabled,
         initial_counter: settings.initial_zxid.map(|zxid| zxid as u32),

@@ -341,6 +341,7 @@ impl World {
             snap_count: self.scenario.snap_count,
             snapshot_at_start: false,
             leader_serves: true,
+            local_sessions: None,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),
@@ -362,7 +363,7 @@ impl World {
                 init_limit: self.scenario.init_limit,
                 sync_limit: self.scenario.sync_limit,
             },
-            sync: SyncRules { force_snapshot: false, may_read_log: true },
+            sync: SyncRules { force_snapshot: false, may_read_log: true, max_snapshots: 10 },
             observer_logs: true,
             initial_counter: None,
         }
