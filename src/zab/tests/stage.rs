@@ -263,7 +263,8 @@ impl Stage {
         self.elected(self.sid);
         for other in others {
             self.run(&format!("open {other}"));
-            self.run(&format!("{other}> FOLLOWERINFO 0:0 sid {other}"));
+            let kind = if self.observers.contains(&sid(other)) { "OBSERVERINFO" } else { "FOLLOWERINFO" };
+            self.run(&format!("{other}> {kind} 0:0 sid {other}"));
         }
         self.disk(usize::MAX);
         let (last, current) = (show(self.database), self.peer().current_epoch());
