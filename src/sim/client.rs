@@ -378,7 +378,7 @@ impl World {
         let one_by_one = self.clients[n].outstanding.iter().any(|s| matches!(s.what, What::SetWatches));
         let mut spent = Vec::new();
         self.clients[n].watches.retain(|w| {
-            let is_spent = meant(w) && !(one_by_one && !spent.is_empty());
+            let is_spent = meant(w) && (!one_by_one || spent.is_empty());
             if is_spent {
                 spent.push(w.clone());
             }

@@ -550,14 +550,14 @@ impl World {
 
     fn item(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, port: Port, item: Item) {
         match port {
-            Port::Learner => self.from_learner(sid, process, pipe, item),
-            Port::Leader(link) => self.from_leader(sid, process, link, item),
-            Port::Conn => self.from_client(sid, process, pipe, item),
+            Port::Learner => self.learner_item(sid, process, pipe, item),
+            Port::Leader(link) => self.leader_item(sid, process, link, item),
+            Port::Conn => self.client_item(sid, process, pipe, item),
             Port::Client => {}
         }
     }
 
-    fn from_learner(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, item: Item) {
+    fn learner_item(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, item: Item) {
         if let Item::Syn = item {
             if !process.port_is_open {
                 return self.close(pipe, 1, "the port is closed", 0);
@@ -587,7 +587,7 @@ impl World {
         }
     }
 
-    fn from_leader(&mut self, sid: Sid, process: &mut Process, link: LinkId, item: Item) {
+    fn leader_item(&mut self, sid: Sid, process: &mut Process, link: LinkId, item: Item) {
         let Some(known) = process.leaders.get_mut(&link) else { return };
         match item {
             Item::Packet(packet) => {
@@ -634,7 +634,7 @@ impl World {
         }
     }
 
-    fn from_client(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, item: Item) {
+    fn client_item(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, item: Item) {
         let known = process.conns.iter().find(|(_, shell)| shell.pipe == pipe).map(|(conn, _)| *conn);
         match (item, known) {
             (Item::Hello(hello), None) => self.hello(sid, process, pipe, hello),
