@@ -66,7 +66,8 @@ impl Core {
 
     pub async fn run(mut self, mut inbox: mpsc::Receiver<CoreMsg>) {
         let mut batch = Vec::with_capacity(BATCH);
-        self.carry_out(None);
+        // A standalone server serves from here on, without anybody's asking.
+        self.turn(&mut batch);
         loop {
             let wait = self.replica.poll_timeout().map(|due| self.shared.clock.until(due));
             let received = match wait {
