@@ -36,6 +36,7 @@ impl Rig {
             snap_count: 100_000,
             snapshot_at_start: true,
             leader_serves: true,
+            local_sessions: None,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),
@@ -49,7 +50,7 @@ impl Rig {
             ensemble: Default::default(),
             quorums: Quorums::new(Voters::new([Sid(0)])),
             timing: Timing { tick_ms: 2000, init_limit: 10, sync_limit: 5 },
-            sync: SyncRules { force_snapshot: false, may_read_log: true },
+            sync: SyncRules { force_snapshot: false, may_read_log: true, max_snapshots: 10 },
             observer_logs: true,
             initial_counter: None,
         };

@@ -8,6 +8,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tokio::sync::mpsc;
 
 use super::{
+    election_log::ElectionLog,
     fatal,
     log_thread::LogQueue,
     net::Net,
@@ -36,6 +37,8 @@ pub struct Core {
     log: Arc<LogQueue>,
     /// None for a server that is alone.
     net: Option<Net>,
+    /// Of a member of an ensemble.
+    elections: Option<ElectionLog>,
     conns: Map<ConnId, Arc<ConnShared>>,
     /// Connections with something new in their outbox, to be woken when the batch is done.
     touched: Vec<Arc<ConnShared>>,
@@ -44,7 +47,21 @@ pub struct Core {
 
 impl Core {
     pub fn new(shared: Arc<Shared>, replica: Replica, log: Arc<LogQueue>, net: Option<Net>) -> Core {
-        Core { shared, replica, log, net, conns: Map::default(), touched: Vec::new(), now_mono: 0 }
+        Core {
+            shared,
+            replica,
+            log,
+            net,
+            elections: None,
+            conns: Map::default(),
+            touched: Vec::new(),
+            now_mono: 0,
+        }
+    }
+
+    /// Elections are written down.
+    pub fn telling(self, elections: Option<ElectionLog>) -> Core {
+        Core { elections, ..self }
     }
 
     pub async fn run(mut self, mut inbox: mpsc::Receiver<CoreMsg>) {
@@ -111,6 +128,9 @@ impl Core {
         self.log.wake();
         if let Some(net) = &mut self.net {
             net.flush();
+        }
+        if let (Some(log), Some(election)) = (&mut self.elections, self.replica.peer().election()) {
+            log.take(election.story(), now);
         }
         self.wake_touched();
     }

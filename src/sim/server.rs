@@ -234,8 +234,8 @@ impl World {
         self.recovered(sid, &opened);
         let Opened { db, recovered, lock } = opened;
         let now = self.now_at(sid);
-        let config = self.replica_config(sid, now);
-        let replica = Replica::member(config, self.peer_config(sid), recovered, now);
+        let (config, peer) = (self.replica_config(sid, now), self.peer_config(sid));
+        let replica = Replica::member(config, peer, recovered, now);
         let options = LogOptions {
             prealloc_kib: self.scenario.prealloc_kib,
             force_sync: self.options.canary != Some(Canary::FsyncIgnored),
@@ -352,6 +352,7 @@ impl World {
             snap_count: self.scenario.snap_count,
             snapshot_at_start: false,
             leader_serves: true,
+            local_sessions: None,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),
@@ -361,7 +362,7 @@ impl World {
         }
     }
 
-    fn peer_config(&self, sid: Sid) -> PeerConfig {
+    fn peer_config(&mut self, sid: Sid) -> PeerConfig {
         let ensemble = self.ensemble();
         PeerConfig {
             sid,
@@ -373,7 +374,11 @@ impl World {
                 init_limit: self.scenario.init_limit,
                 sync_limit: self.scenario.sync_limit,
             },
-            sync: SyncRules { force_snapshot: self.scenario.force_snapshot, may_read_log: true },
+            sync: SyncRules {
+                force_snapshot: self.scenario.force_snapshot,
+                may_read_log: true,
+                max_snapshots: *self.rng.pick(&[1, 10]),
+            },
             observer_logs: true,
             initial_counter: self.scenario.initial_counter,
         }

@@ -4,7 +4,7 @@
 //! 1. Proposals have growing zxids of one epoch; whoever has logged one has logged every earlier one, so an ack covers them.
 //! 2. What is decided has a quorum of acks in every configuration that counts, and never shrinks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::quorum::Quorums;
 use crate::ids::{Sid, Zxid};
@@ -51,24 +51,24 @@ impl Broadcast {
         self.stale = true;
     }
 
-    /// What `sid` has acked may be cut from its log now: it is sent again, and counts when it is acked again. Java lets the old
-    /// acks stand, and then answers a client while fewer disks have the txn than it counts.
-    pub fn retract(&mut self, sid: Sid) {
-        self.acked.remove(&sid);
-        self.stale = true;
+    /// `sid` has come back and holds nothing behind `zxid`, whatever it had acked: it is about to cut that, or has lost it. An
+    /// ack that still counted would decide what is on too few disks.
+    pub fn holds_through(&mut self, sid: Sid, zxid: Zxid) {
+        if let Some(acked) = self.acked.get_mut(&sid) {
+            *acked = zxid.min(*acked);
+        }
     }
 
     /// Everything up to here is decided.
     pub fn decided(&mut self) -> Zxid {
         if std::mem::take(&mut self.stale) {
-            let mut candidates: Vec<Zxid> = self.acked.values().copied().collect();
-            candidates.sort_unstable_by(|a, b| b.cmp(a));
-            let decided = candidates.into_iter().find(|zxid| {
-                let acks: BTreeSet<Sid> =
-                    self.acked.iter().filter(|(_, acked)| **acked >= *zxid).map(|(sid, _)| *sid).collect();
-                self.quorums.is_quorum(&acks)
-            });
-            self.decided = decided.map_or(self.decided, |zxid| zxid.max(self.decided));
+            let has = |sid, zxid: Zxid| self.acked.get(&sid).is_some_and(|acked| *acked >= zxid);
+            let decided = self
+                .acked
+                .values()
+                .filter(|zxid| **zxid > self.decided && self.quorums.is_quorum_of(|sid| has(sid, **zxid)))
+                .max();
+            self.decided = decided.copied().unwrap_or(self.decided);
         }
         self.decided
     }
@@ -116,16 +116,16 @@ mod tests {
     }
 
     #[test]
-    fn an_ack_that_is_taken_back_does_not_count() {
-        let mut b = broadcast(3, 2);
-        b.ack_through(Sid(2), zxid(2));
-        b.retract(Sid(2));
-        b.ack_through(Sid(1), zxid(2));
-        assert_eq!(b.decided(), zxid(0));
-        b.ack_through(Sid(2), zxid(1));
+    fn an_ack_of_what_was_cut_is_taken_back() {
+        let mut b = broadcast(3, 3);
+        b.ack_through(Sid(2), zxid(3));
+        b.holds_through(Sid(2), zxid(1));
+        b.ack_through(Sid(1), zxid(3));
         assert_eq!(b.decided(), zxid(1));
-        b.retract(Sid(2));
-        assert_eq!(b.decided(), zxid(1), "what is decided stays decided");
+        b.holds_through(Sid(2), zxid(0));
+        assert_eq!(b.decided(), zxid(1), "what is decided stays so");
+        b.ack_through(Sid(2), zxid(3));
+        assert_eq!(b.decided(), zxid(3));
     }
 
     #[test]

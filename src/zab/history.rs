@@ -3,8 +3,8 @@
 //!
 //! Invariants:
 //! 1. `pending` begins right behind what is committed and ends with the last txn handed to the log.
-//! 2. `window` is decided, without a gap, and ends with the last committed txn. A gap empties it (ZOOKEEPER-4925): a learner
-//!    that was given a window with a hole would lose txns in silence.
+//! 2. `window` is decided, and ends with the last committed txn. Behind a gap it begins anew (ZOOKEEPER-4925): a learner that
+//!    was given a window with a hole would lose txns in silence.
 //! 3. Nothing leaves the window that has not been applied: what a learner is sent behind a snapshot is found here.
 
 use std::collections::VecDeque;
@@ -101,7 +101,8 @@ impl History {
             return;
         }
         if self.window.back().is_some_and(|(last, _)| !follows(*last, zxid)) {
-            self.window.clear();
+            let applied = self.applied;
+            self.window.retain(|(zxid, _)| *zxid > applied);
         }
         self.window.push_back((zxid, txn));
         while self.window.len() > self.keep && self.window.front().is_some_and(|(z, _)| *z <= self.applied) {
@@ -157,6 +158,17 @@ mod tests {
         assert_eq!(kept(&history), [z(1, 3)]);
         let history = committed(10, &[z(1, 1), z(2, 2)]);
         assert_eq!(kept(&history), [z(2, 2)]);
+    }
+
+    /// A snapshot that is sent now ends with 1:2; whoever gets it needs 1:3 as well.
+    #[test]
+    fn a_gap_takes_nothing_that_is_not_applied() {
+        let mut history = committed(10, &[z(1, 1), z(1, 2)]);
+        for zxid in [z(1, 3), z(1, 5)] {
+            history.append(zxid, Bytes::new());
+            history.commit_first();
+        }
+        assert_eq!(kept(&history), [z(1, 3), z(1, 5)]);
     }
 
     #[test]

@@ -42,6 +42,7 @@ enum Stage {
 pub struct Leader {
     config: Arc<PeerConfig>,
     stage: Stage,
+    /// Each stage before the last may take initLimit.
     since: Millis,
     /// This server's history as it was elected.
     own: Summary,
@@ -59,7 +60,6 @@ pub struct Leader {
     /// Pings go out twice a tick, and every other time the quorum is looked after.
     half_tick_due: Millis,
     half_ticks: u64,
-    events: Vec<Event>,
     /// Why this cannot go on.
     resigned: Option<Resigned>,
 }
@@ -79,7 +79,12 @@ struct Link {
     observer: bool,
     stage: LinkStage,
     last_heard: Millis,
+    /// Where its log ended when it came.
     last_zxid: Zxid,
+    /// A txn acked before NEWLEADER was, which followers between 3.5.8 and 3.8 do (ZOOKEEPER-4685).
+    early_ack: Zxid,
+    /// Its sync began with the whole database.
+    by_snapshot: bool,
     unacked: Unacked,
 }
 
@@ -121,10 +126,9 @@ struct Unacked {
 
 impl Unacked {
     fn proposed(&mut self, zxid: Zxid, now: Millis) {
-        if self.current.is_none() {
-            self.current = Some((zxid, now));
-        } else if self.next.is_none() {
-            self.next = Some((zxid, now));
+        match self.current {
+            None => self.current = Some((zxid, now)),
+            Some(_) => self.next = Some((zxid, now)),
         }
     }
 
@@ -218,7 +222,6 @@ impl Leader {
             syncs: VecDeque::new(),
             half_tick_due: now + config.timing.tick_ms / 2,
             half_ticks: 0,
-            events: Vec::new(),
             resigned: None,
             config,
         }
@@ -267,6 +270,8 @@ impl Leader {
             stage: LinkStage::AwaitsInfo,
             last_heard: now,
             last_zxid: Zxid::ZERO,
+            early_ack: Zxid::ZERO,
+            by_snapshot: false,
             unacked: Unacked::default(),
         };
         self.links.insert(link, state);
@@ -274,7 +279,7 @@ impl Leader {
 
     pub(super) fn closed(&mut self, link: LinkId, why: &str) {
         if let Some(state) = self.links.remove(&link) {
-            tracing::warn!("******* GOODBYE {} ******** {why}", state.name());
+            tracing::info!("******* GOODBYE {} ******** {why}", state.name());
         }
         self.syncs.retain(|(_, waiting)| *waiting != link);
     }
@@ -306,12 +311,9 @@ impl Leader {
         state.last_heard = now;
         let done = match state.stage {
             LinkStage::AwaitsInfo => self.info(link, &packet, fx),
-            LinkStage::AwaitsEpochAck => self.epoch_ack(link, &packet, history, fx),
+            LinkStage::AwaitsEpochAck => self.epoch_ack(now, link, &packet, history, fx),
             LinkStage::Syncing => self.new_leader_ack(link, &packet, history, fx),
-            LinkStage::Synced | LinkStage::Serving => {
-                self.from_synced(link, packet);
-                return self.after_synced(link, history, fx);
-            }
+            LinkStage::Synced | LinkStage::Serving => return self.from_synced(link, packet, fx),
             LinkStage::AwaitsEpoch | LinkStage::AwaitsQuorum | LinkStage::ReadsLog => {
                 Err(format!("{} came before it was asked for anything", packet.kind.name()))
             }
@@ -350,6 +352,7 @@ impl Leader {
                 self.config.quorums.committed.version()
             ),
         }
+        self.refuse_second(info.sid)?;
         let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
         state.sid = Some(info.sid);
         state.observer = observer;
@@ -359,6 +362,19 @@ impl Leader {
             self.send_epoch(link, fx);
         }
         Ok(())
+    }
+
+    /// A voter has one link: whatever an older one may still bring is of a time before the sync that would begin now, and an ack in
+    /// it could be for a txn that is about to be cut. The older one stays – it may be the true one – until it closes or falls
+    /// silent; a voter that has really come back tries again.
+    fn refuse_second(&self, sid: Sid) -> Result<(), String> {
+        match self.links.values().find(|link| link.sid == Some(sid)) {
+            Some(first) if self.config.quorums.contains(sid) => Err(format!(
+                "it says that it is server {sid}, which is connected already, from {}",
+                first.peer
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// `getEpochToPropose`: an epoch that nobody of a quorum has accepted before.
@@ -393,6 +409,7 @@ impl Leader {
 
     fn epoch_ack(
         &mut self,
+        now: Millis,
         link: LinkId,
         packet: &QuorumPacket,
         history: &mut History,
@@ -425,16 +442,17 @@ impl Leader {
                 self.epoch_acks.add(sid, &self.config.quorums);
             }
         }
-        self.check_epoch_acks(history, fx);
+        self.check_epoch_acks(now, history, fx);
         Ok(())
     }
 
-    fn check_epoch_acks(&mut self, history: &mut History, fx: &mut Effects) {
+    fn check_epoch_acks(&mut self, now: Millis, history: &mut History, fx: &mut Effects) {
         if self.stage != Stage::AwaitsEpochAcks || !self.epoch_acks.has_quorum(&self.config.quorums) {
             return;
         }
         let Some(epoch) = self.epoch else { return };
         self.stage = Stage::AwaitsNewLeaderAcks;
+        self.since = now;
         fx.persist(Persist::CurrentEpoch(epoch));
         let waiting: Vec<LinkId> = self
             .links
@@ -481,10 +499,19 @@ impl Leader {
 
     /// Everything the learner lacks, then NEWLEADER; from here on it gets what is proposed.
     fn carry_out(&mut self, link: LinkId, plan: Plan, history: &History, fx: &mut Effects) {
+        if plan.opening == Opening::Snap && self.is_crowded(link) {
+            return self.drop_link(link, "too many snapshots are being sent already".to_owned(), fx);
+        }
         let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return };
         state.stage = LinkStage::Syncing;
+        state.by_snapshot = plan.opening == Opening::Snap;
+        let holds = match plan.opening {
+            Opening::Diff { .. } => state.last_zxid,
+            Opening::Trunc { to } => to,
+            Opening::Snap => history.applied(),
+        };
         if let Some(sid) = state.sid {
-            self.broadcast.retract(sid);
+            self.broadcast.holds_through(sid, holds);
         }
         let name = state.name();
         match plan.opening {
@@ -523,6 +550,13 @@ impl Leader {
         fx.to_learner(link, QuorumPacket::with_data(PacketType::NEWLEADER, Zxid::new(epoch, 0), config));
     }
 
+    /// Whether an observer must come back later (`LearnerSnapshotThrottler`): only so many learners get snapshots at a time.
+    fn is_crowded(&self, link: LinkId) -> bool {
+        let observes = self.links.get(&link).is_some_and(|l| l.observer);
+        let sent = self.links.values().filter(|l| l.stage == LinkStage::Syncing && l.by_snapshot).count();
+        observes && sent >= self.config.sync.max_snapshots
+    }
+
     fn new_leader_ack(
         &mut self,
         link: LinkId,
@@ -544,14 +578,19 @@ impl Leader {
                 packet.zxid,
                 state.name()
             );
+            state.early_ack = packet.zxid.max(state.early_ack);
             return Ok(());
         }
         state.stage = LinkStage::Synced;
+        // Its sync may have taken longer than syncLimit; from now on it must keep up.
+        state.unacked = Unacked::default();
+        let early = std::mem::take(&mut state.early_ack);
         if let Some(sid) = state.sid {
             self.new_leader_acks.add(sid, &self.config.quorums);
         }
+        self.ack(link, early);
         self.check_new_leader_acks(history, fx);
-        self.after_synced(link, history, fx);
+        self.welcome(link, fx);
         Ok(())
     }
 
@@ -578,13 +617,12 @@ impl Leader {
         let synced: Vec<LinkId> =
             self.links.iter().filter(|(_, l)| l.stage == LinkStage::Synced).map(|(id, _)| *id).collect();
         for link in synced {
-            self.after_synced(link, history, fx);
+            self.welcome(link, fx);
         }
     }
 
     /// UPTODATE, once this server serves itself.
-    fn after_synced(&mut self, link: LinkId, history: &mut History, fx: &mut Effects) {
-        self.commit(history, fx);
+    fn welcome(&mut self, link: LinkId, fx: &mut Effects) {
         let serving = self.is_serving();
         if let Some(state) = self.links.get_mut(&link)
             && state.stage == LinkStage::Synced
@@ -594,29 +632,31 @@ impl Leader {
             tracing::info!("{} is up to date", state.name());
             fx.to_learner(link, QuorumPacket::new(PacketType::UPTODATE, Zxid(-1)));
         }
-        self.forward_events(fx);
     }
 
-    fn from_synced(&mut self, link: LinkId, packet: QuorumPacket) {
+    /// The ack of UPTODATE has a counter of 0, and means nothing (`Leader.processAck`).
+    fn ack(&mut self, link: LinkId, zxid: Zxid) {
         let Some(state) = self.links.get_mut(&link) else { return };
+        state.unacked.acked(zxid);
+        if let Some(sid) = state.sid
+            && !state.observer
+            && zxid.counter() != 0
+        {
+            self.broadcast.ack_through(sid, zxid);
+        }
+    }
+
+    fn from_synced(&mut self, link: LinkId, packet: QuorumPacket, fx: &mut Effects) {
+        let Some(state) = self.links.get(&link) else { return };
         match packet.kind {
-            PacketType::ACK => {
-                state.unacked.acked(packet.zxid);
-                let (sid, observer) = (state.sid, state.observer);
-                if let Some(sid) = sid
-                    && !observer
-                    && packet.zxid.counter() != 0
-                {
-                    self.broadcast.ack_through(sid, packet.zxid);
-                }
-            }
+            PacketType::ACK => self.ack(link, packet.zxid),
             PacketType::PING => {
                 if let Some(table) = packet.data {
-                    self.events.push(Event::Touched { table });
+                    fx.events.push_back(Event::Touched { table });
                 }
             }
-            PacketType::REVALIDATE => self.events.push(Event::Revalidate { link, packet }),
-            PacketType::REQUEST => self.events.push(Event::Forwarded { link, packet }),
+            PacketType::REVALIDATE => fx.events.push_back(Event::Revalidate { link, packet }),
+            PacketType::REQUEST => fx.events.push_back(Event::Forwarded { link, packet }),
             other => tracing::warn!(
                 "unexpected quorum packet, type: {} ({}) from {}",
                 other.name(),
@@ -627,11 +667,12 @@ impl Leader {
     }
 
     /// This server's own disk has confirmed something.
-    pub(super) fn durable(&mut self, durable: Durable, history: &mut History, fx: &mut Effects) {
+    pub(super) fn durable(&mut self, now: Millis, durable: Durable, history: &mut History, fx: &mut Effects) {
         match durable {
             Durable::Txn(zxid) => self.broadcast.ack_through(self.config.sid, zxid),
             Durable::AcceptedEpoch(epoch) if self.epoch == Some(epoch) => {
                 self.stage = Stage::AwaitsEpochAcks;
+                self.since = now;
                 let waiting: Vec<LinkId> = self
                     .links
                     .iter()
@@ -642,7 +683,7 @@ impl Leader {
                     self.send_epoch(link, fx);
                 }
                 self.epoch_acks.add(self.config.sid, &self.config.quorums);
-                self.check_epoch_acks(history, fx);
+                self.check_epoch_acks(now, history, fx);
             }
             Durable::CurrentEpoch(epoch) if self.epoch == Some(epoch) => {
                 self.new_leader_acks.add(self.config.sid, &self.config.quorums);
@@ -673,7 +714,9 @@ impl Leader {
         debug_assert_eq!(zxid, self.broadcast.last_proposed());
         self.proposal_sizes.note(txn.len());
         for (link, state) in self.links.iter_mut().filter(|(_, l)| l.is_forwarded_to() && !l.observer) {
-            state.unacked.proposed(zxid, now);
+            if state.stage >= LinkStage::Synced {
+                state.unacked.proposed(zxid, now);
+            }
             fx.to_learner(*link, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, txn.clone()));
         }
         history.append(zxid, txn.clone());
@@ -734,7 +777,7 @@ impl Leader {
             return Ok(());
         }
         let timing = &self.config.timing;
-        self.half_tick_due = now + timing.tick_ms / 2;
+        self.half_tick_due = now + (timing.tick_ms / 2).max(1);
         self.half_ticks += 1;
         let (init, limit) = (timing.init_ms(), timing.sync_ms());
         if !self.is_serving() && now - self.since >= init {
@@ -763,7 +806,6 @@ impl Leader {
             if now - link.last_heard >= patience && link.stage != LinkStage::AwaitsEpoch {
                 silent.push((*id, format!("nothing heard for {} ms", now - link.last_heard)));
             } else if let Some((zxid, at)) = link.unacked.current
-                && link.stage >= LinkStage::Synced
                 && now - at >= limit
             {
                 silent.push((*id, format!("{zxid} has not been acked for {} ms", now - at)));
@@ -774,6 +816,8 @@ impl Leader {
         }
     }
 
+    /// Java counts who is connected and not silent, whether it has synchronised or not (`LearnerHandler.synced`): with a quorum
+    /// that is still taking the history over, giving up would only begin everything anew.
     fn check_quorum(&self) -> Result<(), Resigned> {
         let mut synced: BTreeSet<Sid> = self.links.values().filter_map(|l| l.sid).collect();
         synced.insert(self.config.sid);
@@ -782,10 +826,6 @@ impl Leader {
         }
         synced.retain(|sid| self.config.quorums.contains(*sid));
         Err(format!("Not sufficient followers synced, only synced with sids: [ {} ]", join(&synced)))
-    }
-
-    fn forward_events(&mut self, fx: &mut Effects) {
-        fx.events.extend(self.events.drain(..));
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Learner {
     epoch: Epoch,
     since: Millis,
     last_heard: Millis,
+    /// Where the leader has had the log cut.
+    cut: Option<Zxid>,
     /// Durable and not acked yet: NEWLEADER comes first.
     held: Vec<Zxid>,
     waiting: VecDeque<QuorumPacket>,
@@ -78,6 +80,7 @@ impl Learner {
             epoch: Epoch(0),
             since: now,
             last_heard: now,
+            cut: None,
             held: Vec::new(),
             waiting: VecDeque::new(),
             config,
@@ -197,6 +200,7 @@ impl Learner {
                     ));
                 }
                 self.stage = Stage::Replacing;
+                self.cut = Some(packet.zxid);
                 history.forget();
                 fx.persist(Persist::Truncate { to: packet.zxid });
                 Ok(())
@@ -226,6 +230,15 @@ impl Learner {
         if self.stage != Stage::Replacing {
             return Ok(());
         }
+        if let Some(to) = self.cut.take()
+            && !reaches(history.last_committed(), to)
+        {
+            // An observer that keeps no log has more in memory than on disk; it will be asked for again from where it is now.
+            return Err(format!(
+                "the log was cut behind {to}, and what is left ends at {}",
+                history.last_committed()
+            ));
+        }
         self.stage = Stage::Syncing;
         while let Some(packet) = self.waiting.pop_front() {
             self.packet(now, packet, history, fx)?;
@@ -240,6 +253,11 @@ impl Learner {
         fx: &mut Effects,
     ) -> Result<(), GaveUp> {
         match packet.kind {
+            // Of these an observer hears while it synchronises (B§3.5); afterwards it is informed (`Observer.processPacket`).
+            PacketType::PROPOSAL | PacketType::COMMIT if self.is_serving() && self.is_observer() => {
+                tracing::warn!("Ignoring {} {}", packet.kind.name(), packet.zxid);
+                Ok(())
+            }
             PacketType::PROPOSAL => self.proposal(packet.zxid, packet.data, history, fx),
             PacketType::COMMIT => self.commit(packet.zxid, history, fx),
             PacketType::INFORM => {
@@ -274,7 +292,7 @@ impl Learner {
                 fx.deliveries.push_back(Delivery::Serving { standing, from: None });
                 Ok(())
             }
-            PacketType::NEWLEADER | PacketType::UPTODATE => Err(unexpected(&packet)),
+            PacketType::NEWLEADER | PacketType::UPTODATE if !self.is_serving() => Err(unexpected(&packet)),
             PacketType::PING if self.is_serving() => {
                 fx.events.push_back(Event::Ping { zxid: packet.zxid });
                 Ok(())
@@ -417,6 +435,11 @@ impl PartialOrd for Stage {
     fn partial_cmp(&self, other: &Stage) -> Option<std::cmp::Ordering> {
         (*self as u8).partial_cmp(&(*other as u8))
     }
+}
+
+/// Whether a log that was cut behind `to` may end with `last`: no txn has a counter of 0.
+fn reaches(last: Zxid, to: Zxid) -> bool {
+    last == to || to.counter() == 0 && last < to
 }
 
 fn unexpected(packet: &QuorumPacket) -> GaveUp {

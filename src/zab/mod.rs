@@ -15,6 +15,8 @@ pub mod learner;
 pub mod peer;
 pub mod quorum;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 

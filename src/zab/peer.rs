@@ -295,7 +295,7 @@ impl Peer {
                 Durable::Txn(_) | Durable::Snapshot | Durable::Truncated => {}
             }
             match &mut self.role {
-                Role::Leading(leader) => leader.durable(durable, &mut self.history, &mut self.fx),
+                Role::Leading(leader) => leader.durable(now, durable, &mut self.history, &mut self.fx),
                 Role::Learning(learner) => learner.durable(durable, &self.history, &mut self.fx),
                 Role::Settling | Role::Looking => {}
             }

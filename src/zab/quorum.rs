@@ -51,20 +51,25 @@ impl Voters {
     }
 
     pub fn is_quorum(&self, acks: &BTreeSet<Sid>) -> bool {
+        self.is_quorum_of(|sid| acks.contains(&sid))
+    }
+
+    /// Whether those of the voters that are `with` it are enough.
+    pub fn is_quorum_of(&self, with: impl Fn(Sid) -> bool) -> bool {
         match &self.hierarchy {
-            None => acks.intersection(&self.members).count() > self.members.len() / 2,
-            Some(hierarchy) => self.wins_groups(hierarchy, acks),
+            None => self.members().filter(|sid| with(*sid)).count() > self.members.len() / 2,
+            Some(hierarchy) => self.wins_groups(hierarchy, with),
         }
     }
 
     /// A group is won with more than half of its weight; more than half of the groups that have any weight decide.
-    fn wins_groups(&self, hierarchy: &Hierarchy, acks: &BTreeSet<Sid>) -> bool {
+    fn wins_groups(&self, hierarchy: &Hierarchy, with: impl Fn(Sid) -> bool) -> bool {
         let mut groups: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
         for (sid, group) in hierarchy.group_of.iter().filter(|(sid, _)| self.members.contains(sid)) {
             let (total, acked) = groups.entry(*group).or_default();
             let weight = self.weight(*sid);
             *total += weight;
-            if acks.contains(sid) {
+            if with(*sid) {
                 *acked += weight;
             }
         }
@@ -97,6 +102,10 @@ impl Quorums {
 
     pub fn is_quorum(&self, acks: &BTreeSet<Sid>) -> bool {
         self.each().all(|voters| voters.is_quorum(acks))
+    }
+
+    pub fn is_quorum_of(&self, with: impl Fn(Sid) -> bool) -> bool {
+        self.each().all(|voters| voters.is_quorum_of(&with))
     }
 
     fn each(&self) -> impl Iterator<Item = &Voters> {

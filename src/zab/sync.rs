@@ -37,11 +37,13 @@ pub enum Choice {
     ProbeLog,
 }
 
-/// `zookeeper.forceSnapshotSync`, `zookeeper.snapshotSizeFactor`.
+/// `zookeeper.forceSnapshotSync`, `zookeeper.snapshotSizeFactor`, `zookeeper.leader.maxConcurrentSnapshots`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncRules {
     pub force_snapshot: bool,
     pub may_read_log: bool,
+    /// With as many being sent, observers are refused one.
+    pub max_snapshots: usize,
 }
 
 impl Plan {
@@ -132,7 +134,7 @@ mod tests {
     use super::*;
     use crate::ids::Epoch;
 
-    const RULES: SyncRules = SyncRules { force_snapshot: false, may_read_log: true };
+    const RULES: SyncRules = SyncRules { force_snapshot: false, may_read_log: true, max_snapshots: 10 };
 
     fn z(epoch: u32, counter: u32) -> Zxid {
         Zxid::new(Epoch(epoch), counter)

@@ -423,6 +423,18 @@ async fn the_log_is_streamed_as_proposals_and_commits() {
     assert!(learner.leader_packets(7).await == expected);
 }
 
+/// The txns in memory begin with 2:1; what precedes 2:0, which is no txn's, is all that the log must bring.
+#[tokio::test]
+async fn the_log_ends_before_an_epoch_begins() {
+    let (mut leader, link, mut learner) = pair().await;
+    write_log(&leader.disk, &[&[1, 2, 3]], 10);
+    leader.net.stream_log(link, zxid(2), Zxid(2 << 32));
+    leader.net.send(link, &QuorumPacket::new(PacketType::UPTODATE, Zxid(-1)));
+    leader.net.flush();
+    let kinds: Vec<PacketType> = learner.leader_packets(3).await.iter().map(|p| p.kind).collect();
+    assert_eq!(kinds, [PacketType::PROPOSAL, PacketType::COMMIT, PacketType::UPTODATE]);
+}
+
 #[tokio::test]
 async fn a_log_with_a_gap_is_not_sent() {
     for (after, through, says) in [
