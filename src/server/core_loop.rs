@@ -64,10 +64,13 @@ impl Core {
         Core { elections, ..self }
     }
 
+    /// Carries out what there is to do from the start: a standalone server serves from here on, without anybody's asking.
+    pub fn begin(&mut self) {
+        self.turn(&mut Vec::new());
+    }
+
     pub async fn run(mut self, mut inbox: mpsc::Receiver<CoreMsg>) {
         let mut batch = Vec::with_capacity(BATCH);
-        // A standalone server serves from here on, without anybody's asking.
-        self.turn(&mut batch);
         loop {
             let wait = self.replica.poll_timeout().map(|due| self.shared.clock.until(due));
             let received = match wait {

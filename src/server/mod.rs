@@ -228,7 +228,8 @@ async fn serve(config: Config, clock: Clock, db: Database, mut opened: Opened) -
         .config
         .is_distributed()
         .then(|| ElectionLog::start(&shared.config.data_dir, own_sid(&shared.config)));
-    let core = Core::new(shared.clone(), replica, queue, net).telling(elections.transpose()?);
+    let mut core = Core::new(shared.clone(), replica, queue, net).telling(elections.transpose()?);
+    core.begin();
     #[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
     let critical = {
         let core = tokio::spawn(core.run(core_rx));

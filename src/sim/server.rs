@@ -234,8 +234,8 @@ impl World {
         self.recovered(sid, &opened);
         let Opened { db, recovered, lock } = opened;
         let now = self.now_at(sid);
-        let config = self.replica_config(sid, now);
-        let replica = Replica::member(config, self.peer_config(sid), recovered, now);
+        let (config, peer) = (self.replica_config(sid, now), self.peer_config(sid));
+        let replica = Replica::member(config, peer, recovered, now);
         let options = LogOptions {
             prealloc_kib: self.scenario.prealloc_kib,
             force_sync: self.options.canary != Some(Canary::FsyncIgnored),
@@ -362,7 +362,7 @@ impl World {
         }
     }
 
-    fn peer_config(&self, sid: Sid) -> PeerConfig {
+    fn peer_config(&mut self, sid: Sid) -> PeerConfig {
         let ensemble = self.ensemble();
         PeerConfig {
             sid,
@@ -377,7 +377,7 @@ impl World {
             sync: SyncRules {
                 force_snapshot: self.scenario.force_snapshot,
                 may_read_log: true,
-                max_snapshots: 10,
+                max_snapshots: *self.rng.pick(&[1, 10]),
             },
             observer_logs: true,
             initial_counter: self.scenario.initial_counter,
