@@ -24,7 +24,11 @@ struct Scene {
 
 impl Scene {
     fn new(mix: &str) -> Scene {
-        let ensemble = Plan::new(mix).observer(4).start_led_by(2).unwrap();
+        Scene::of(Plan::new(mix).observer(4))
+    }
+
+    fn of(plan: Plan) -> Scene {
+        let ensemble = plan.start_led_by(2).unwrap();
         ensemble.ids().iter().for_each(|id| assert_eq!(ask(&ensemble, *id, "srst"), "Server stats reset.\n"));
         let mut sessions: BTreeMap<u64, Client> =
             [2, 3, 4].map(|id| (id, ensemble.client(id).unwrap())).into_iter().collect();
@@ -121,6 +125,28 @@ fn every_role_answers_as_javas() {
             assert_eq!(told, expected, "{word} of server {id}");
         }
     }
+}
+
+/// Of the three sessions all become global ones with their ephemerals; a fourth and a fifth stay local.
+#[test]
+fn local_sessions_are_listed_as_javas() {
+    let _home = need_java!("3.5.7");
+    let scene = |mix: &str| {
+        let plan =
+            Plan::new(mix).line("localSessionsEnabled=true").line("localSessionsUpgradingEnabled=true");
+        let scene = Scene::of(plan.observer(4));
+        let local = [2, 3].map(|id| scene.ensemble.client(id).unwrap());
+        let dump = |id| {
+            let text = scene.masked(id, "dump");
+            local.iter().fold(text, |text, client| {
+                text.replace(&format!("0x{:x}", client.connect.session), "<local>")
+            })
+        };
+        [1, 2, 3, 4].map(dump)
+    };
+    let (java, ours) = (scene("JJJJ"), scene("FFFF"));
+    assert!(java[1].contains("<local>") && java[1].contains("Local Session Sets ("), "{}", java[1]);
+    assert_eq!(ours, java);
 }
 
 #[test]

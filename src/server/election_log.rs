@@ -277,7 +277,7 @@ mod tests {
                  the election took 212 ms",
             ]
         );
-        assert_eq!(parse(&text), [account.clone()]);
+        assert_eq!(parse(&text), std::slice::from_ref(&account));
         assert_eq!(account.decided().unwrap().leader, "2");
     }
 
