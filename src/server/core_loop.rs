@@ -13,7 +13,7 @@ use super::{
     log_thread::LogQueue,
     net::Net,
     registry::{CloseCause, ConnShared, SessionReply},
-    shared::{CoreMsg, Shared},
+    shared::{CoreMsg, Sessions, Shared},
     snapshot_job,
 };
 use crate::{
@@ -109,7 +109,10 @@ impl Core {
                         }
                     }
                     CoreMsg::Sessions(answer) => {
-                        let _ = answer.send(self.replica.sessions().buckets().into_iter().collect());
+                        let config = &shared.config;
+                        let local = (config.is_distributed() && config.local_sessions_enabled)
+                            .then(|| self.replica.local_sessions().buckets());
+                        let _ = answer.send(Sessions { all: self.replica.sessions().buckets(), local });
                     }
                     CoreMsg::Figures(answer) => {
                         if let Some(leader) = self.replica.peer().leader() {
