@@ -313,7 +313,7 @@ impl Leader {
             LinkStage::AwaitsInfo => self.info(link, &packet, fx),
             LinkStage::AwaitsEpochAck => self.epoch_ack(now, link, &packet, history, fx),
             LinkStage::Syncing => self.new_leader_ack(link, &packet, history, fx),
-            LinkStage::Synced | LinkStage::Serving => return self.from_synced(link, packet, fx),
+            LinkStage::Synced | LinkStage::Serving => return self.synced_packet(link, packet, fx),
             LinkStage::AwaitsEpoch | LinkStage::AwaitsQuorum | LinkStage::ReadsLog => {
                 Err(format!("{} came before it was asked for anything", packet.kind.name()))
             }
@@ -404,7 +404,7 @@ impl Leader {
         let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return };
         state.stage = LinkStage::AwaitsEpochAck;
         let version = Bytes::copy_from_slice(&LearnerInfo::PROTOCOL_VERSION.to_be_bytes());
-        fx.to_learner(link, QuorumPacket::with_data(PacketType::LEADERINFO, Zxid::new(epoch, 0), version));
+        fx.tell_learner(link, QuorumPacket::with_data(PacketType::LEADERINFO, Zxid::new(epoch, 0), version));
     }
 
     fn epoch_ack(
@@ -517,11 +517,11 @@ impl Leader {
         match plan.opening {
             Opening::Diff { zxid } => {
                 tracing::info!("Sending DIFF zxid={zxid} for {name}");
-                fx.to_learner(link, QuorumPacket::new(PacketType::DIFF, zxid));
+                fx.tell_learner(link, QuorumPacket::new(PacketType::DIFF, zxid));
             }
             Opening::Trunc { to } => {
                 tracing::info!("Sending TRUNC zxid to send={to} for {name}");
-                fx.to_learner(link, QuorumPacket::new(PacketType::TRUNC, to));
+                fx.tell_learner(link, QuorumPacket::new(PacketType::TRUNC, to));
             }
             Opening::Snap => {
                 let zxid = history.applied();
@@ -529,7 +529,7 @@ impl Leader {
                     "Sending snapshot of {zxid} to {name}, whose last zxid is {}",
                     state.last_zxid
                 );
-                fx.to_learner(link, QuorumPacket::new(PacketType::SNAP, zxid));
+                fx.tell_learner(link, QuorumPacket::new(PacketType::SNAP, zxid));
                 fx.push(Output::StreamSnapshot { link, zxid });
             }
         }
@@ -538,16 +538,16 @@ impl Leader {
         }
         let window = history.window();
         for (zxid, txn) in window.range(window.partition_point(|(zxid, _)| *zxid <= plan.after)..) {
-            fx.to_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
-            fx.to_learner(link, QuorumPacket::new(PacketType::COMMIT, *zxid));
+            fx.tell_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
+            fx.tell_learner(link, QuorumPacket::new(PacketType::COMMIT, *zxid));
         }
         if !state.observer {
             for (zxid, txn) in history.pending() {
-                fx.to_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
+                fx.tell_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
             }
         }
         let config = Bytes::from(self.config.config_led_in(epoch));
-        fx.to_learner(link, QuorumPacket::with_data(PacketType::NEWLEADER, Zxid::new(epoch, 0), config));
+        fx.tell_learner(link, QuorumPacket::with_data(PacketType::NEWLEADER, Zxid::new(epoch, 0), config));
     }
 
     /// Whether an observer must come back later (`LearnerSnapshotThrottler`): only so many learners get snapshots at a time.
@@ -630,7 +630,7 @@ impl Leader {
         {
             state.stage = LinkStage::Serving;
             tracing::info!("{} is up to date", state.name());
-            fx.to_learner(link, QuorumPacket::new(PacketType::UPTODATE, Zxid(-1)));
+            fx.tell_learner(link, QuorumPacket::new(PacketType::UPTODATE, Zxid(-1)));
         }
     }
 
@@ -646,7 +646,7 @@ impl Leader {
         }
     }
 
-    fn from_synced(&mut self, link: LinkId, packet: QuorumPacket, fx: &mut Effects) {
+    fn synced_packet(&mut self, link: LinkId, packet: QuorumPacket, fx: &mut Effects) {
         let Some(state) = self.links.get(&link) else { return };
         match packet.kind {
             PacketType::ACK => self.ack(link, packet.zxid),
@@ -717,7 +717,7 @@ impl Leader {
             if state.stage >= LinkStage::Synced {
                 state.unacked.proposed(zxid, now);
             }
-            fx.to_learner(*link, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, txn.clone()));
+            fx.tell_learner(*link, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, txn.clone()));
         }
         history.append(zxid, txn.clone());
         fx.persist(Persist::Append { zxid, txn });
@@ -737,14 +737,14 @@ impl Leader {
                     false => QuorumPacket::new(PacketType::COMMIT, zxid),
                     true => QuorumPacket::with_data(PacketType::INFORM, zxid, txn.clone()),
                 };
-                fx.to_learner(*link, packet);
+                fx.tell_learner(*link, packet);
             }
             fx.deliveries.push_back(Delivery::Txn { zxid, txn });
             while let Some((after, link)) = self.syncs.front().copied()
                 && after <= zxid
             {
                 self.syncs.pop_front();
-                fx.to_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO));
+                fx.tell_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO));
             }
         }
     }
@@ -752,7 +752,7 @@ impl Leader {
     /// Answers a learner's sync when everything outstanding now is committed (B§3.8).
     pub(super) fn sync(&mut self, link: LinkId, history: &History, fx: &mut Effects) {
         match history.first_pending() {
-            None => fx.to_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO)),
+            None => fx.tell_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO)),
             Some(_) => self.syncs.push_back((history.last_logged(), link)),
         }
     }
@@ -761,7 +761,7 @@ impl Leader {
         let mut data = BytesMut::with_capacity(9);
         data.extend_from_slice(request.data.as_deref().and_then(|d| d.get(..8)).unwrap_or(&[0; 8]));
         data.put_u8(valid.into());
-        fx.to_learner(link, QuorumPacket { data: Some(data.freeze()), ..request });
+        fx.tell_learner(link, QuorumPacket { data: Some(data.freeze()), ..request });
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Millis> {
@@ -793,7 +793,7 @@ impl Leader {
             }
             let last = self.broadcast.last_proposed();
             for (link, _) in self.links.iter().filter(|(_, l)| l.is_forwarded_to()) {
-                fx.to_learner(*link, QuorumPacket::new(PacketType::PING, last));
+                fx.tell_learner(*link, QuorumPacket::new(PacketType::PING, last));
             }
         }
         Ok(())

@@ -199,9 +199,9 @@ impl Peer {
             Input::LearnerOpened { .. }
             | Input::LearnerPackets { .. }
             | Input::LearnerClosed { .. }
-            | Input::LogProbed { .. } => self.from_learner(now, input),
+            | Input::LogProbed { .. } => self.learner_input(now, input),
             Input::LeaderOpened { .. } | Input::LeaderPackets { .. } | Input::LeaderClosed { .. } => {
-                self.from_leader(now, input);
+                self.leader_input(now, input);
             }
             Input::Progress { link } => match &mut self.role {
                 Role::Leading(leader) => leader.progress(now, link),
@@ -211,7 +211,7 @@ impl Peer {
         }
     }
 
-    fn from_learner(&mut self, now: Millis, input: Input) {
+    fn learner_input(&mut self, now: Millis, input: Input) {
         let Role::Leading(leader) = &mut self.role else { return };
         let (history, fx) = (&mut self.history, &mut self.fx);
         match input {
@@ -233,7 +233,7 @@ impl Peer {
         }
     }
 
-    fn from_leader(&mut self, now: Millis, input: Input) {
+    fn leader_input(&mut self, now: Millis, input: Input) {
         let Role::Learning(learner) = &mut self.role else { return };
         let (history, fx) = (&mut self.history, &mut self.fx);
         let done = match input {

@@ -33,7 +33,8 @@ macro_rules! stories {
 }
 
 stories! {
-    discovery
+    commits cut_ack discovery leader_ends learner_diff learner_snap learner_trunc link_dies liveness observer refusals sync_rows
+    sync_under_load
 }
 
 fn tell(name: &str) {

@@ -151,8 +151,8 @@ impl Stage {
             "port-fails" => self.input(Input::QuorumPort(Err("Address already in use".to_owned()))),
             // The link to the leader: `reached`, `leader> PACKET, PACKET`, `lost`.
             "reached" => self.input(Input::LeaderOpened { link: self.leader_link }),
-            "leader>" => self.from_leader(self.leader_link, rest),
-            "old-leader>" => self.from_leader(LinkId(self.leader_link.0 - 1), rest),
+            "leader>" => self.leader_says(self.leader_link, rest),
+            "old-leader>" => self.leader_says(LinkId(self.leader_link.0 - 1), rest),
             "lost" => {
                 self.input(Input::LeaderClosed { link: self.leader_link, why: "it ended".to_owned() });
             }
@@ -263,7 +263,8 @@ impl Stage {
         self.elected(self.sid);
         for other in others {
             self.run(&format!("open {other}"));
-            self.run(&format!("{other}> FOLLOWERINFO 0:0 sid {other}"));
+            let kind = if self.observers.contains(&sid(other)) { "OBSERVERINFO" } else { "FOLLOWERINFO" };
+            self.run(&format!("{other}> {kind} 0:0 sid {other}"));
         }
         self.disk(usize::MAX);
         let (last, current) = (show(self.database), self.peer().current_epoch());
@@ -294,7 +295,7 @@ impl Stage {
         self.zero = self.now;
     }
 
-    fn from_leader(&mut self, link: LinkId, packets: &str) {
+    fn leader_says(&mut self, link: LinkId, packets: &str) {
         for one in packets.split(", ").map(packet) {
             let now = self.now;
             if one.kind == PacketType::SNAP {
