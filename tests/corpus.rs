@@ -28,6 +28,16 @@ fn jute_records() {
 }
 
 #[test]
+fn notification() {
+    check("notification");
+}
+
+#[test]
+fn quorum_packet() {
+    check("quorum_packet");
+}
+
+#[test]
 fn snapshot() {
     check("snapshot");
 }

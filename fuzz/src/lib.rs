@@ -6,6 +6,8 @@
 pub mod client_frame;
 pub mod jute_records;
 mod memory;
+pub mod notification;
+pub mod quorum_packet;
 mod replies;
 pub mod snapshot;
 mod tree;
@@ -19,6 +21,8 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("client_frame", client_frame::run),
     ("jute_records", jute_records::run),
+    ("notification", notification::run),
+    ("quorum_packet", quorum_packet::run),
     ("snapshot", snapshot::run),
     ("txn", txn::run),
     ("txn_log", txn_log::run),

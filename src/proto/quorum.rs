@@ -1,5 +1,8 @@
 //! What servers say to each other: packets of the quorum port and notifications of the election port (B§3.1, B§4.2).
 
+#[cfg(test)]
+mod golden;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +60,7 @@ impl PacketType {
             "ACKEPOCH",
             "INFORMANDACTIVATE",
         ];
-        usize::try_from(self.0 - 1).ok().and_then(|n| NAMES.get(n)).copied().unwrap_or("UNKNOWN")
+        usize::try_from(self.0.wrapping_sub(1)).ok().and_then(|n| NAMES.get(n)).copied().unwrap_or("UNKNOWN")
     }
 }
 
@@ -305,6 +308,7 @@ mod tests {
         [&BODY[..], tail].concat().into()
     }
 
+    /// B§14 #34: 40 bytes are version 0, whatever they say.
     #[test]
     fn every_version_is_understood_by_its_length() {
         let config = Bytes::from_static(b"version=0");
@@ -336,6 +340,7 @@ mod tests {
         assert_eq!((n.version, n.config.len()), (2, 146));
     }
 
+    /// B§14 #34.
     #[test]
     fn what_would_kill_the_receiver_of_java_is_refused() {
         use NotificationError::*;

@@ -130,6 +130,7 @@ async fn expects_end(stream: &mut TcpStream) {
     assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
 }
 
+/// B§14 #33: the greeting in one segment, and larger sids win.
 #[tokio::test]
 async fn to_a_larger_sid_it_only_says_who_it_is() {
     let larger = listener(1, 20).await;
@@ -192,6 +193,7 @@ async fn a_greeting_in_pieces_a_bare_sid_and_an_anonymous_observer() {
     }
 }
 
+/// B§14 #33: the address that is dialed back.
 #[tokio::test]
 async fn a_smaller_sid_is_dialed_back_at_the_address_it_tells() {
     let mut server = server(4).await;

@@ -35,11 +35,13 @@ fn the_rules_in_their_order() {
     tell("rules");
 }
 
+/// B§14 #35: what makes votes equal when the election is over, and the epoch that is told afterwards.
 #[test]
 fn late_joiners() {
     tell("late_joiner");
 }
 
+/// B§14 #34: who is no voter is told the vote with its round, and not counted.
 #[test]
 fn observers_and_strangers() {
     tell("observers_and_strangers");
