@@ -51,7 +51,7 @@ stage=$(mktemp -d)
 trap 'rm -rf -- "$stage"' EXIT
 top="$stage/$name"
 mkdir -p "$top"/{bin,conf,docs,lib}
-for script in zkEnv.sh zkServer.sh zkServer-initialize.sh zkCleanup.sh zkUse.sh; do
+for script in zkEnv.sh zkServer.sh zkServer-initialize.sh zkCleanup.sh zkUse.sh zkCluster.sh; do
   cp "$root/bin/$script" "$top/bin/"
 done
 cp "$root/conf/zoo_sample.cfg" "$top/conf/"

@@ -237,34 +237,47 @@ print_command() {
   echo "$line> \"$ZOO_LOG_DIR/zookeeper-$USER-server-$HOSTNAME.out\" 2>&1 < /dev/null"
 }
 
-# find_client_port: host and port to ask, from the config, else from this server's own line in it or in the dynamic
-# file. Prints why and exits 1 when there is none (the secure port is not asked: srvr has no TLS client here).
+# own_client_address: what stands behind the ; of this server's own line, in the config or in the dynamic file, into
+# own_host and own_port; 1 when nothing does. Sets myid and own, too.
+own_client_address() {
+  local dynamic_file
+  myid='' own=''
+  if [ -f "$data_dir/myid" ]; then
+    read -r myid <"$data_dir/myid" || true
+  fi
+  if [[ ! $myid =~ ^[0-9]+$ ]]; then return 1; fi
+  own=$(zoo_setting "$ZOOCFG" "server.$myid")
+  if [[ $own != *\;* ]]; then
+    dynamic_file=$(zoo_setting "$ZOOCFG" dynamicConfigFile)
+    if [ -z "$dynamic_file" ]; then return 1; fi
+    own=$(zoo_setting "$dynamic_file" "server.$myid")
+  fi
+  if [[ $own != *\;* || ! ${own##*;} =~ ^[[:space:]]*((.*):)?([0-9]+)$ ]]; then return 1; fi
+  own_host=${BASH_REMATCH[2]}
+  own_port=${BASH_REMATCH[3]}
+}
+
+# find_client_port: host and port to ask. Where the config names a port and no host, the server listens at the host of its
+# own line, if that has one. Prints why and exits 1 when there is no port (the secure port is not asked: srvr has no TLS
+# client here).
 find_client_port() {
-  local myid='' own dynamic_file
+  local myid own own_host='' own_port=''
   host=$(zoo_setting "$ZOOCFG" clientPortAddress)
   port=$(zoo_setting "$ZOOCFG" clientPort)
-  if [[ ! $port =~ ^[0-9]+$ ]]; then
-    if [ -f "$data_dir/myid" ]; then
-      read -r myid <"$data_dir/myid" || true
-    fi
-    if [[ ! $myid =~ ^[0-9]+$ ]]; then
-      echo "clientPort not found and myid could not be determined. Terminating."
-      exit 1
-    fi
-    own=$(zoo_setting "$ZOOCFG" "server.$myid")
+  if [[ $port =~ ^[0-9]+$ ]]; then
+    if [ -z "$host" ] && own_client_address; then host=$own_host; fi
+  elif own_client_address; then
+    host=$own_host
+    port=$own_port
+  elif [[ ! $myid =~ ^[0-9]+$ ]]; then
+    echo "clientPort not found and myid could not be determined. Terminating."
+    exit 1
+  else
     if [[ $own != *\;* ]]; then
-      dynamic_file=$(zoo_setting "$ZOOCFG" dynamicConfigFile)
-      own=$(zoo_setting "$dynamic_file" "server.$myid")
-      if [[ $own != *\;* ]]; then
-        echo "Client port not found in static config file. Looking in dynamic config file."
-      fi
+      echo "Client port not found in static config file. Looking in dynamic config file."
     fi
-    if [[ $own != *\;* || ! ${own##*;} =~ ^[[:space:]]*((.*):)?([0-9]+)$ ]]; then
-      echo "Client port not found. Terminating."
-      exit 1
-    fi
-    host=${BASH_REMATCH[2]}
-    port=${BASH_REMATCH[3]}
+    echo "Client port not found. Terminating."
+    exit 1
   fi
   host=${host#[}
   host=${host%]}

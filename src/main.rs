@@ -31,6 +31,18 @@ enum Command {
     },
     /// Ask a server one four-letter word.
     FourLetterWord { host: String, port: u16, word: String },
+    /// Show how a server's last elections went, running or not: who voted for whom, what the server made of it, who won.
+    ElectionLog {
+        /// The server's configuration file [default: conf/zoo.cfg]
+        #[arg(short, long, conflicts_with = "data_dir")]
+        config: Option<PathBuf>,
+        /// Its dataDir instead
+        #[arg(short, long)]
+        data_dir: Option<PathBuf>,
+        /// How many elections, the newest at the end (16 are kept)
+        #[arg(short = 'n', long, default_value_t = 1)]
+        count: usize,
+    },
     /// Remove old snapshots and logs: DATALOGDIR [SNAPDIR] -n COUNT (COUNT at least 3).
     Cleanup {
         data_log_dir: PathBuf,
@@ -58,18 +70,14 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Server { arguments } => serve(&arguments),
-        Command::FourLetterWord { host, port, word } => {
-            match cli::four_letter_word::ask(&host, port, &word) {
-                Ok(answer) => {
-                    print!("{answer}");
-                    ExitCode::SUCCESS
-                }
-                Err(e) => {
-                    eprintln!("{e:#}");
-                    ExitCode::FAILURE
-                }
+        Command::FourLetterWord { host, port, word } => shown(cli::four_letter_word::ask(&host, port, &word)),
+        Command::ElectionLog { config, data_dir, count } => shown(match data_dir {
+            Some(dir) => cli::election_log::of_data_dir(&dir, count),
+            None => {
+                let config = config.unwrap_or_else(|| DEFAULT_FILES[0].into());
+                cli::election_log::of_configuration(&config, count)
             }
-        }
+        }),
         Command::Cleanup { data_log_dir, snap_dir, count } => {
             let snap_dir = snap_dir.unwrap_or_else(|| data_log_dir.clone());
             cleanup(&data_log_dir, &snap_dir, count)
@@ -78,6 +86,20 @@ fn main() -> ExitCode {
             println!("Zookeeper version: {}", version::FULL);
             println!("Ferrokeeper version: {}", version::OWN);
             ExitCode::SUCCESS
+        }
+    }
+}
+
+fn shown(text: anyhow::Result<String>) -> ExitCode {
+    match text {
+        Ok(text) => {
+            // Whoever reads may have had enough, as `head` has.
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("{e:#}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -202,6 +202,19 @@ impl SessionTracker {
         self.unplace(id, session.bucket);
     }
 
+    pub fn contains(&self, id: SessionId) -> bool {
+        self.sessions.contains_key(&id)
+    }
+
+    /// Gives a session to `other`, with the lease that its connection holds.
+    pub fn move_to(&mut self, other: &mut SessionTracker, id: SessionId, now: Millis) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.unplace(id, session.bucket);
+        let timeout_ms = session.timeout_ms;
+        other.sessions.insert(id, Session { bucket: Millis::MIN, ..session });
+        other.touch(id, timeout_ms, now);
+    }
+
     pub fn len(&self) -> usize {
         self.sessions.len()
     }

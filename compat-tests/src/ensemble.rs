@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::{Index, IndexMut};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -30,8 +31,8 @@ pub const MIXES: &str = "FERROKEEPER_MIXES";
 /// many servers.
 pub fn mixes(important: &[&str], others: &[&str]) -> Vec<String> {
     if let Ok(named) = std::env::var(MIXES) {
-        let length = important.first().map_or(0, |mix| mix.len());
-        return named.split(',').map(str::trim).filter(|m| m.len() == length).map(str::to_string).collect();
+        let fits = |mix: &&str| important.iter().chain(others).any(|m| m.len() == mix.len());
+        return named.split(',').map(str::trim).filter(fits).map(str::to_string).collect();
     }
     let all = std::env::var(ALL_MIXES).is_ok_and(|v| v == "1");
     important.iter().chain(others.iter().filter(|_| all)).map(|m| m.to_string()).collect()
@@ -86,6 +87,7 @@ pub struct Plan {
     flags: Vec<String>,
     tick_ms: u32,
     faulty_network: bool,
+    measured: Option<(u32, PathBuf)>,
 }
 
 impl Plan {
@@ -97,6 +99,7 @@ impl Plan {
             flags: Vec::new(),
             tick_ms: 500,
             faulty_network: false,
+            measured: None,
         }
     }
 
@@ -119,6 +122,12 @@ impl Plan {
 
     pub fn tick_ms(mut self, ms: u32) -> Plan {
         self.tick_ms = ms;
+        self
+    }
+
+    /// See `Builder::measured`.
+    pub fn measured(mut self, heap_mb: u32, parent: &Path) -> Plan {
+        self.measured = Some((heap_mb, parent.to_path_buf()));
         self
     }
 
@@ -155,6 +164,9 @@ impl Plan {
             }
             builder = self.lines.iter().fold(builder, Builder::line);
             builder = self.flags.iter().fold(builder, Builder::flag);
+            if let Some((heap_mb, parent)) = &self.measured {
+                builder = builder.measured(*heap_mb, parent);
+            }
             servers.insert(id, builder.prepare()?);
         }
         Ok(Ensemble { servers, net, observers: self.observers })

@@ -97,6 +97,14 @@ impl History {
         self.records.iter().filter(|r| r.is_write() && r.is_done()).count()
     }
 
+    /// When writes were acknowledged, in order.
+    pub fn acked_at(&self) -> Vec<Instant> {
+        let acked = self.records.iter().filter(|r| r.is_write() && r.is_done());
+        let mut times: Vec<Instant> = acked.filter_map(|r| Some(r.answer.as_ref()?.at)).collect();
+        times.sort();
+        times
+    }
+
     pub fn lost_answers(&self) -> usize {
         self.records.iter().filter(|r| r.answer.is_none()).count()
     }
@@ -409,6 +417,8 @@ mod tests {
         }
     }
 
+    type Tell = fn(&mut Story) -> &mut Story;
+
     #[test]
     fn what_one_order_explains_is_fine() {
         let mut story = Story::new();
@@ -423,7 +433,7 @@ mod tests {
 
     #[test]
     fn what_no_order_explains_is_not() {
-        let wrong: [(&str, fn(&mut Story) -> &mut Story); 9] = [
+        let wrong: [(&str, Tell); 9] = [
             ("two writes have one zxid", |s| s.set(1, "x", Some(5)).set(2, "y", Some(5)).ends_as("y", 5)),
             ("larger zxid", |s| s.set(1, "x", Some(6)).set(2, "y", Some(5)).ends_as("x", 6)),
             ("a session went back", |s| {

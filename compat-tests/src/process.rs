@@ -44,6 +44,9 @@ pub struct Builder {
     heap_mb: u32,
     default_client_lines: bool,
     hosts: Vec<(String, Ipv4Addr)>,
+    /// No JVM options but those of Java's own scripts.
+    plain_jvm: bool,
+    parent: PathBuf,
 }
 
 impl Builder {
@@ -58,6 +61,8 @@ impl Builder {
             heap_mb: 256,
             default_client_lines: true,
             hosts: Vec::new(),
+            plain_jvm: false,
+            parent: std::env::temp_dir(),
         }
     }
 
@@ -99,6 +104,12 @@ impl Builder {
         self
     }
 
+    /// As a benchmark wants it: the JVM as Java's scripts start it, and the files below `parent`.
+    pub fn measured(mut self, heap_mb: u32, parent: &Path) -> Builder {
+        (self.heap_mb, self.plain_jvm, self.parent) = (heap_mb, true, parent.to_path_buf());
+        self
+    }
+
     /// What this server alone takes `name` for.
     pub fn host(mut self, name: impl Into<String>, addr: Ipv4Addr) -> Builder {
         self.hosts.push((name.into(), addr));
@@ -128,8 +139,8 @@ impl Builder {
 
     /// The folder with zoo.cfg and myid, and no process yet.
     pub fn prepare(self) -> Result<Server> {
-        let dir =
-            tempfile::Builder::new().prefix("zk-").tempdir().context("cannot create a temporary folder")?;
+        let dir = tempfile::Builder::new().prefix("zk-").tempdir_in(&self.parent);
+        let dir = dir.context("cannot create a temporary folder")?;
         fs::create_dir(dir.path().join("data"))?;
         if let Some(id) = self.myid {
             fs::write(dir.path().join("data/myid"), format!("{id}\n"))?;
@@ -311,7 +322,8 @@ impl Server {
                 if !b.hosts.is_empty() {
                     c.arg(format!("-Djdk.net.hosts.file={}", self.hosts_file().display()));
                 }
-                c.arg(format!("-Xmx{}m", b.heap_mb)).arg("-XX:+UseSerialGC").args(&b.flags);
+                c.arg(format!("-Xmx{}m", b.heap_mb));
+                c.args((!b.plain_jvm).then_some("-XX:+UseSerialGC")).args(&b.flags);
                 c.arg("-cp").arg(home.classpath()).arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
                 c
             }

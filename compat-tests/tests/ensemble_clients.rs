@@ -348,7 +348,7 @@ fn every_write(ensemble: &Ensemble, id: u64) -> Vec<String> {
 
 #[test]
 fn every_write_is_answered_alike_by_leader_followers_and_observers() {
-    for mix in need_mixes!(["JFFJ", "FJJF"], ["JJJJ", "FFFF"]) {
+    for mix in need_mixes!(["JFFJ", "FJJF"], ["JJJJ"]) {
         let plan = Plan::new(&mix).observer(4).flag("-Dzookeeper.extendedTypesEnabled=true");
         let ensemble = plan.start_led_by(2).unwrap();
         let told: Vec<(u64, Vec<String>)> =

@@ -96,7 +96,10 @@ fn uncommitted_tail(mix: &str, new_epoch: bool, packet: i32) {
     let mut ensemble = Plan::new(mix).faulty_network().start_led_by(3).unwrap();
     let mut client = ensemble.client(3).unwrap();
     write_many(&mut client, "/written", "committed", 5);
+    let last = ensemble.zxid(3).unwrap();
     for id in [1, 2] {
+        let level = || ensemble.zxid(id).is_ok_and(|zxid| zxid == last);
+        eventually("the followers are level", Duration::from_secs(10), level).unwrap();
         ensemble[id].pause().unwrap();
     }
     for n in 0..5 {

@@ -119,11 +119,16 @@ impl Server {
 
     fn write(&mut self, op: OpCode, cxid: i32, body: &[u8]) {
         let Server { db, projection, sessions, session, auth, zxid, pending, arena } = self;
-        let rules =
-            PrepRules { skip_acl: false, reconfig_enabled: cxid % 3 == 0, always_logged: cxid % 2 == 0 };
+        let rules = PrepRules {
+            skip_acl: false,
+            reconfig_enabled: cxid % 3 == 0,
+            always_logged: cxid % 2 == 0,
+            local_sessions_of: None,
+        };
         let mut prep =
             Prep { db, projection, sessions, rules, wall_now: 1000 + *zxid, mono_now: *zxid, arena };
-        let request = WriteRequest { session: *session, owner: Owner::Local, cxid, op, body, auth };
+        let request =
+            WriteRequest { session: *session, owner: Owner::Local, cxid, op, body, auth, is_local: false };
         let next_zxid = || {
             *zxid += 1;
             Zxid(*zxid)

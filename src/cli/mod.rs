@@ -1,3 +1,4 @@
 //! What the binary does besides serving: the commands that scripts call.
 
+pub mod election_log;
 pub mod four_letter_word;

@@ -211,7 +211,7 @@ pub(super) const PROPERTIES: &[(&str, Fate)] = &[
     ("zookeeper.observer.syncEnabled", Honoured),
     ("zookeeper.forceSnapshotSync", Honoured),
     ("zookeeper.leader.maxConcurrentSnapshots", Honoured),
-    ("zookeeper.leader.maxConcurrentSnapshotTimeout", Honoured),
+    ("zookeeper.leader.maxConcurrentSnapshotTimeout", Ignored),
     ("zookeeper.cnxTimeout", Honoured),
     ("zookeeper.electionPortBindRetry", Honoured),
     ("zookeeper.tcpKeepAlive", Honoured),

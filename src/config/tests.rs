@@ -246,8 +246,13 @@ fn what_cannot_be_kept_is_refused_although_java_starts() {
     for (cfg, exit_code, fragment) in [
         (quorum(sasl), 2, "line 12: quorum.auth.serverRequireSasl=true needs SASL between the members"),
         (quorum("sslQuorum=true\n"), 2, "line 10: sslQuorum=true needs TLS between the members"),
-        (quorum("electionAlg=0\n"), 2, "electionAlg=0 is one of the retired UDP elections"),
-        (quorum("").replace("initLimit=5", "initLimit=-5"), 2, "initLimit is not set"),
+        (
+            quorum("quorum.auth.enableSasl=true\nquorum.auth.learnerRequireSasl=true\n"),
+            2,
+            "line 11: quorum.auth.learnerRequireSasl=true needs SASL between the members",
+        ),
+        (quorum("electionAlg=0\n"), 2, "line 10: electionAlg=0 is one of the retired UDP elections"),
+        (quorum("").replace("initLimit=5", "initLimit=-5"), 2, "line 5: initLimit is not set"),
         (quorum("group.1=1:2:3\ngroup.2=7\n"), 2, "group.2 names server 7"),
         (format!("{BASE}testingonly.initialZxid=x\n"), 2, "testingonly.initialZxid"),
     ] {
@@ -295,7 +300,12 @@ fn myid_is_read_as_java_reads_it() {
     }
     refused(load(&quorum("")), 2, "myid file is missing");
     refused(load_with_myid(&quorum(""), "-1\n"), 2, "myid file is missing");
-    refused(load_with_myid(&quorum(""), "9\n"), 1, "My id 9 not in the peer list");
+    refused(
+        load_with_myid(&quorum(""), "9\n"),
+        1,
+        "Error processing /d/myid: line 1: My id 9 not in the peer list (the servers of /c/zoo.cfg are server.1 (line 7), \
+         server.2 (line 8), server.3 (line 9))",
+    );
     assert_eq!(load(BASE).unwrap().server_id, None);
 }
 
@@ -449,7 +459,24 @@ fn other_warnings() {
         (format!("{BASE}maxClientCnxn=5\n"), "settings without effect: maxClientCnxn (line 5)"),
         (
             quorum("peerType=observer\n"),
-            "Peer type from servers list (participant) doesn't match peerType (observer). Defaulting to servers list.",
+            "Peer type from servers list (participant) doesn't match peerType (observer). Defaulting to servers list. \
+             (peerType is in line 10, the list says so in server.1 (line 7))",
+        ),
+        (
+            quorum("server.4=127.0.1.2:2888:4888:observer\n"),
+            "server.2 (line 8) and server.4 (line 10) have the same address 127.0.1.2:2888: only one of them can listen \
+             there",
+        ),
+        (
+            quorum("server.4=127.0.1.2:3888:2889:observer\n"),
+            "server.2 (line 8) and server.4 (line 10) have the same address 127.0.1.2:3888: only one of them can listen \
+             there",
+        ),
+        (
+            quorum("reconfigEnabled=true\n"),
+            "line 10: reconfigEnabled=true: reconfig is not served yet. While this server leads, clients are told that it \
+             is unimplemented; when it follows a leader that changes the ensemble, it leaves that leader. Change the server \
+             lines of all members and restart them one at a time instead",
         ),
         (
             format!("{QUORUM}{SERVER_1}"),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::defines::Defines;
 use super::ensemble::{ClientAddress, Ensemble, OtherKeys, PeerType, port_in_range};
 use super::error::ConfigError;
-use super::numbers::{parse_bool, parse_hex_long, parse_int, trim};
+use super::numbers::{parse_bool, parse_hex_long, parse_int, parse_long, trim};
 use super::outside::Outside;
 use super::properties::{Properties, Property};
 use super::settings::{self, Fate, Settings, fate};
@@ -47,23 +47,54 @@ pub fn parse(
     }
     warnings.append(&mut keys.warnings(&properties));
     warnings.extend(settings_warnings);
-    warnings.extend(feature_warning(&keys, &settings, &defines));
     warnings.extend(unknown_warning(&defines));
 
-    let mut config = keys.into_config(outside, source, settings, warnings)?;
-    match config.dynamic_config_file.clone() {
-        None => config.set_up_ensemble(outside, &properties, OtherKeys::Allowed)?,
-        Some(file) => read_dynamic(outside, &mut config, &file)?,
-    }
-    config.check(&defines)?;
+    let mut config = keys.config(outside, source, settings, warnings)?;
+    let members = match config.dynamic_config_file.clone() {
+        None => config.set_up_ensemble(outside, &keys, &properties, OtherKeys::Allowed)?,
+        Some(file) => read_dynamic(outside, &mut config, &keys, &file)?,
+    };
+    config.check(&keys, &members, &defines)?;
+    config.warnings.extend(feature_warning(&keys, &config, &defines));
+    config.warnings.extend(reconfig_warning(&keys, &config));
     Ok(config)
+}
+
+/// Where the `server.N` lines stand.
+struct Members {
+    /// None: in the configuration file itself.
+    file: Option<PathBuf>,
+    lines: BTreeMap<Sid, usize>,
+}
+
+impl Members {
+    fn of(properties: &Properties) -> Members {
+        let lines = properties.iter().filter_map(|p| {
+            let sid = p.key.strip_prefix("server.")?;
+            Some((Sid(parse_long(sid).ok()?), p.line))
+        });
+        Members { file: None, lines: lines.collect() }
+    }
+
+    /// `server.3 (line 7)`
+    fn name(&self, sid: Sid) -> String {
+        match self.lines.get(&sid) {
+            Some(line) => format!("server.{sid} (line {line})"),
+            None => format!("server.{sid}"),
+        }
+    }
 }
 
 fn load(bytes: &[u8]) -> Result<Properties, ConfigError> {
     Properties::from_bytes(bytes).map_err(|e| ConfigError::new(e.to_string()).at_line(e.line))
 }
 
-fn read_dynamic(outside: &dyn Outside, config: &mut Config, file: &Path) -> Result<(), ConfigError> {
+fn read_dynamic(
+    outside: &dyn Outside,
+    config: &mut Config,
+    keys: &Keys,
+    file: &Path,
+) -> Result<Members, ConfigError> {
     let properties = outside
         .read(file)
         .map_err(|e| ConfigError::new(format!("the file named by dynamicConfigFile cannot be read: {e}")))
@@ -75,7 +106,9 @@ fn read_dynamic(outside: &dyn Outside, config: &mut Config, file: &Path) -> Resu
         );
         return Err(error.at_line(version.line).in_file(file));
     }
-    config.set_up_ensemble(outside, &properties, OtherKeys::Refused).map_err(|e| e.in_file(file))?;
+    let members = config
+        .set_up_ensemble(outside, keys, &properties, OtherKeys::Refused)
+        .map_err(|e| e.in_file(file))?;
     config.ensemble.version = version_of(file);
     if let Some(source) = &config.source {
         let mut next = source.clone().into_os_string();
@@ -87,7 +120,7 @@ fn read_dynamic(outside: &dyn Outside, config: &mut Config, file: &Path) -> Resu
             config.last_seen_ensemble = Some(ensemble.map_err(|e| e.in_file(&next))?);
         }
     }
-    Ok(())
+    Ok(Members { file: Some(file.to_owned()), ..members })
 }
 
 /// `zoo.cfg.dynamic.100000000` has version 0x100000000; a name without a hexadecimal end has version 0.
@@ -338,8 +371,8 @@ impl Keys {
         warnings
     }
 
-    fn into_config(
-        self,
+    fn config(
+        &self,
         outside: &dyn Outside,
         source: Option<&Path>,
         settings: Settings,
@@ -383,7 +416,7 @@ impl Keys {
             server_id: None,
             ensemble: Ensemble::default(),
             last_seen_ensemble: None,
-            dynamic_config_file: self.dynamic_config_file.map(PathBuf::from),
+            dynamic_config_file: self.dynamic_config_file.as_ref().map(PathBuf::from),
             settings,
             warnings,
         })
@@ -415,16 +448,19 @@ impl Config {
     fn set_up_ensemble(
         &mut self,
         outside: &dyn Outside,
+        keys: &Keys,
         properties: &Properties,
         other_keys: OtherKeys,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<Members, ConfigError> {
         self.ensemble = Ensemble::from_properties(properties, other_keys)?;
         let advice = self.ensemble.check_members(self.standalone_enabled)?;
         self.warnings.extend(advice.map(String::from));
+        let members = Members::of(properties);
+        self.warnings.extend(same_ports_warnings(&self.ensemble, &members));
         self.read_myid(outside)?;
         self.set_up_client_address(outside)?;
-        self.set_up_peer_type();
-        Ok(())
+        self.set_up_peer_type(keys, &members);
+        Ok(members)
     }
 
     fn read_myid(&mut self, outside: &dyn Outside) -> Result<(), ConfigError> {
@@ -469,12 +505,18 @@ impl Config {
         Ok(())
     }
 
-    fn set_up_peer_type(&mut self) {
+    fn set_up_peer_type(&mut self, keys: &Keys, members: &Members) {
         let own = self.server_id.and_then(|sid| self.ensemble.servers.get(&sid));
         let listed = own.map_or(PeerType::Participant, |s| s.role);
         if listed != self.peer_type {
+            let list = self.server_id.map_or("the servers list".to_owned(), |sid| members.name(sid));
+            let set = match keys.line("peerType") {
+                Some(line) => format!("peerType is in line {line}"),
+                None => "peerType is not set".to_owned(),
+            };
             self.warnings.push(format!(
-                "Peer type from servers list ({listed}) doesn't match peerType ({}). Defaulting to servers list.",
+                "Peer type from servers list ({listed}) doesn't match peerType ({}). Defaulting to servers list. \
+                 ({set}, the list says so in {list})",
                 self.peer_type
             ));
             self.peer_type = listed;
@@ -482,9 +524,9 @@ impl Config {
     }
 
     /// `checkValidity`, and what Java finds only while it starts.
-    fn check(&self, defines: &Defines) -> Result<(), ConfigError> {
+    fn check(&self, keys: &Keys, members: &Members, defines: &Defines) -> Result<(), ConfigError> {
         if self.is_distributed() {
-            self.check_distributed()?;
+            self.check_distributed(keys, members)?;
             // A standalone server never looks at it.
             settings::check_cnx_timeout(defines)?;
         }
@@ -500,12 +542,12 @@ impl Config {
         Ok(())
     }
 
-    fn check_distributed(&self) -> Result<(), ConfigError> {
+    fn check_distributed(&self, keys: &Keys, members: &Members) -> Result<(), ConfigError> {
         for (key, limit) in [("initLimit", self.init_limit), ("syncLimit", self.sync_limit)] {
             if limit == 0 {
-                return Err(ConfigError::new(format!(
-                    "{key} is not set (a positive number of ticks is needed in an ensemble)"
-                )));
+                let message =
+                    format!("{key} is not set (a positive number of ticks is needed in an ensemble)");
+                return Err(keys.blame(key, message));
             }
         }
         let Some(sid) = self.server_id else {
@@ -518,11 +560,15 @@ impl Config {
             )));
         };
         if !self.ensemble.servers.contains_key(&sid) {
-            let known: Vec<String> = self.ensemble.servers.keys().map(Sid::to_string).collect();
-            return Err(ConfigError::unexpected(format!(
-                "My id {sid} not in the peer list (myid says {sid}; the servers are {})",
+            let known: Vec<String> = self.ensemble.servers.keys().map(|sid| members.name(*sid)).collect();
+            let file = members.file.as_deref().or(self.source.as_deref());
+            let error = ConfigError::unexpected(format!(
+                "My id {sid} not in the peer list (the servers of {} are {}); correct myid, or add server.{sid} to the \
+                 list of every member",
+                file.map_or("the list".to_owned(), |file| file.display().to_string()),
                 known.join(", ")
-            )));
+            ));
+            return Err(error.at_line(1).in_file(&self.data_dir.join("myid")));
         }
         if self.settings.extended_types_enabled && sid.0 > 254 {
             return Err(ConfigError::unexpected(format!(
@@ -530,10 +576,20 @@ impl Config {
             )));
         }
         if self.election_alg != 3 {
-            return Err(ConfigError::new(format!(
-                "electionAlg={} is one of the retired UDP elections; only 3 is known here",
-                self.election_alg
-            )));
+            return Err(keys.blame(
+                "electionAlg",
+                format!(
+                    "electionAlg={} is one of the retired UDP elections; only 3 is known here",
+                    self.election_alg
+                ),
+            ));
+        }
+        if keys.learner_require_sasl {
+            let message = format!(
+                "{LEARNER_REQUIRE_SASL}=true needs SASL between the members, which this version does not have; it \
+                 will not follow a leader that has not proved who it is"
+            );
+            return Err(keys.blame(LEARNER_REQUIRE_SASL, message));
         }
         Ok(())
     }
@@ -576,11 +632,40 @@ fn relative_path_warning(path: &str) -> Option<String> {
         .then(|| format!("{path} is relative. Prepend ./ to indicate that you're sure!"))
 }
 
+/// Java starts with such a list, and then one of the two never gets its port.
+fn same_ports_warnings(ensemble: &Ensemble, members: &Members) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut owners: BTreeMap<(String, u16), Sid> = BTreeMap::new();
+    for (&sid, server) in &ensemble.servers {
+        for port in [server.quorum_port, server.election_port] {
+            let owner = *owners.entry((server.host.to_ascii_lowercase(), port)).or_insert(sid);
+            if owner != sid {
+                let (one, other) = (members.name(owner), members.name(sid));
+                warnings.push(format!(
+                    "{one} and {other} have the same address {}:{port}: only one of them can listen there",
+                    server.host
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+/// In an ensemble reconfig is more than a missing extra: other members may do it.
+fn reconfig_warning(keys: &Keys, config: &Config) -> Option<String> {
+    let line = keys.line("reconfigEnabled").filter(|_| keys.reconfig_enabled && config.is_distributed())?;
+    Some(format!(
+        "line {line}: reconfigEnabled=true: reconfig is not served yet. While this server leads, clients are told that it \
+         is unimplemented; when it follows a leader that changes the ensemble, it leaves that leader. Change the server \
+         lines of all members and restart them one at a time instead"
+    ))
+}
+
 /// One sentence for all settings of features that this version lacks.
-fn feature_warning(keys: &Keys, settings: &Settings, defines: &Defines) -> Option<String> {
+fn feature_warning(keys: &Keys, config: &Config, defines: &Defines) -> Option<String> {
     let mut asked: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (feature, key, on) in [
-        ("reconfig", "reconfigEnabled", keys.reconfig_enabled),
+        ("reconfig", "reconfigEnabled", keys.reconfig_enabled && !config.is_distributed()),
         ("SASL", ENABLE_SASL, keys.sasl_enabled),
         ("TLS", "portUnification", keys.port_unification),
         ("TLS", "secureClientPort", keys.secure_client_port != 0),
@@ -595,7 +680,7 @@ fn feature_warning(keys: &Keys, settings: &Settings, defines: &Defines) -> Optio
             asked.entry(feature).or_default().push(property);
         }
     }
-    for class in &settings.auth_providers {
+    for class in &config.settings.auth_providers {
         asked.entry("authentication providers").or_default().push(class);
     }
     if asked.is_empty() {

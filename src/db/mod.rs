@@ -152,8 +152,8 @@ impl Database {
     pub fn init_config(&mut self, text: &str, version: i64, wall_now: Millis) {
         let Some(id) = self.nodes.find(path::CONFIG) else { return };
         self.save_for_capture(id);
+        self.nodes.set_data(id, Some(text.as_bytes()));
         if let Some(node) = self.nodes.slot_mut(id) {
-            node.data = Some(text.as_bytes().into());
             node.stat.version = -1;
             node.stat.mzxid = Zxid(version);
             node.stat.mtime = wall_now;

@@ -341,9 +341,11 @@ proptest! {
 
 #[test]
 fn a_fresh_tree_has_javas_numbers() {
-    let db = Database::new(DbOptions::default());
+    let mut db = Database::new(DbOptions::default());
     // B§2.1
     assert_eq!((db.node_count(), db.nodes().approximate_size()), (5, 44));
+    db.init_config("version=0", 0, 1);
+    check(&db);
     let root = db.stat(db.find("/").unwrap());
     assert_eq!((root.cversion, root.num_children), (-1, 1));
     let config = db.find(path::CONFIG).unwrap();

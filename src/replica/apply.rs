@@ -149,7 +149,10 @@ impl Replica {
             Some(Waiting::Open { lease, received }) => {
                 self.session_opened(conn, header.session, handshake, lease, Some(received));
             }
-            Some(Waiting::Read(_) | Waiting::Sync(_) | Waiting::Refused { .. }) | None => {}
+            Some(
+                Waiting::Read(_) | Waiting::Sync(_) | Waiting::Refused { .. } | Waiting::CloseLocal { .. },
+            )
+            | None => {}
         }
     }
 }

@@ -27,6 +27,9 @@ impl Replica {
         if read::is_read(request.op, self.config.read) {
             return self.read(request, db);
         }
+        if read::is_write(request.op) && !self.prepare_local(now, &request, db) {
+            return;
+        }
         let Request { conn, session, xid, op, ref body, ref auth, received } = request;
         if !read::is_write(op) {
             tracing::warn!(%session, "Received packet at server of unknown type {}", op.0);
@@ -39,7 +42,8 @@ impl Replica {
             self.forward(session, xid, op, body, auth);
             return self.wait(conn, Waiting::Write { zxid: None, xid, op, received });
         }
-        let write = WriteRequest { session, owner: Owner::Local, cxid: xid, op, body, auth };
+        let is_local = self.locals.contains(session);
+        let write = WriteRequest { session, owner: Owner::Local, cxid: xid, op, body, auth, is_local };
         match self.propose(now, write, Some(conn), db) {
             Ok(zxid) => self.wait(conn, Waiting::Write { zxid: Some(zxid), xid, op, received }),
             Err((err, empty_multi)) => {
@@ -59,7 +63,7 @@ impl Replica {
         self.forward(session, xid, OpCode::SYNC, &body, &auth);
     }
 
-    fn forward(&mut self, session: SessionId, xid: i32, op: OpCode, body: &[u8], auth: &[AclId]) {
+    pub(super) fn forward(&mut self, session: SessionId, xid: i32, op: OpCode, body: &[u8], auth: &[AclId]) {
         let mut data = BytesMut::with_capacity(16 + body.len());
         data.put_i64(session.0);
         data.put_i32(xid);
@@ -70,7 +74,11 @@ impl Replica {
 
     fn read(&mut self, request: Request, db: &Database) {
         let conn = request.conn;
-        let waiting = match self.sessions.check(request.session, Owner::Local) {
+        let sessions = match self.locals.contains(request.session) {
+            true => &mut self.locals,
+            false => &mut self.sessions,
+        };
+        let waiting = match sessions.check(request.session, Owner::Local) {
             Ok(()) => Waiting::Read(request),
             Err(err) => {
                 let Request { xid, op, received, .. } = request;
@@ -82,7 +90,7 @@ impl Replica {
     }
 
     /// A connection that has been let go of may still have requests on their way here: nobody waits for those.
-    fn wait(&mut self, conn: ConnId, waiting: Waiting) {
+    pub(super) fn wait(&mut self, conn: ConnId, waiting: Waiting) {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.waiting.push_back(waiting);
         }
@@ -94,6 +102,16 @@ impl Replica {
         while let Some(waiting) = state.waiting.front() {
             let done = match waiting {
                 Waiting::Write { .. } | Waiting::Open { .. } | Waiting::Sync(_) => return,
+                Waiting::CloseLocal { xid, received } => {
+                    let (xid, received, session, op) =
+                        (*xid, *received, state.session, OpCode::CLOSE_SESSION);
+                    reply::refusal(&mut self.arena, xid, db.last_zxid(), ErrorCode::OK, false);
+                    let done = Done { xid, op, zxid: db.last_zxid(), received, frames: 1 };
+                    self.outputs.push_back(Output::Reply { conn, bytes: self.arena.split().freeze(), done });
+                    self.outputs.push_back(Output::CloseConn { conn, why: CloseReason::ClosedByClient });
+                    self.locals.remove(session);
+                    return self.forget_conn(conn);
+                }
                 Waiting::Read(request) => {
                     let reader = Reader {
                         db,
@@ -185,6 +203,9 @@ impl Replica {
         if self.standing.is_none() {
             return self.outputs.push_back(Output::CloseConn { conn, why: CloseReason::NotServing });
         }
+        if self.opens_locally() {
+            return self.open_locally(now, conn, handshake, received);
+        }
         let session = self.sessions.next_id();
         let lease = self.sessions.add(session, handshake.timeout_ms, now.mono);
         self.sessions.set_owner(session, Owner::Local);
@@ -201,6 +222,7 @@ impl Replica {
             op: OpCode::CREATE_SESSION,
             body: &body,
             auth: &[],
+            is_local: false,
         };
         match self.propose(now, write, Some(conn), db) {
             Ok(_) => self.wait(conn, Waiting::Open { lease, received }),
@@ -212,7 +234,7 @@ impl Replica {
         }
     }
 
-    fn attach(&mut self, conn: ConnId, session: SessionId, handshake: Handshake) {
+    pub(super) fn attach(&mut self, conn: ConnId, session: SessionId, handshake: Handshake) {
         let state = Conn { session, handshake, waiting: VecDeque::new(), lease: None, told: 0 };
         self.conns.insert(conn, state);
         self.by_session.insert(session, conn);
@@ -235,7 +257,8 @@ impl Replica {
             self.outputs.push_back(Output::CloseConn { conn: old, why: CloseReason::SessionReopened });
         }
         let wrong_password = !session::password_matches(session, passwd);
-        if self.peer.forwards() && !wrong_password {
+        let is_local = self.locals.contains(session);
+        if self.peer.forwards() && !wrong_password && !is_local {
             if let Some((old, _)) = self.resuming.insert(session, (conn, handshake)) {
                 self.outputs.push_back(Output::CloseConn { conn: old, why: CloseReason::SessionReopened });
             }
@@ -244,6 +267,7 @@ impl Replica {
         }
         let lease = match wrong_password {
             true => None,
+            false if is_local => self.locals.touch(session, handshake.timeout_ms, now.mono),
             false => self.sessions.touch(session, handshake.timeout_ms, now.mono),
         };
         self.resumed(conn, handshake, session, lease, wrong_password);
@@ -296,6 +320,7 @@ impl Replica {
             op: OpCode::CLOSE_SESSION,
             body: &[],
             auth: &[],
+            is_local: false,
         };
         self.propose_own(now, write, db);
     }

@@ -33,7 +33,7 @@ impl Replica {
         }
         let owner = Owner::Learner(link);
         let auth = packet.auth.unwrap_or_default();
-        let write = WriteRequest { session, owner, cxid, op, body, auth: &auth };
+        let write = WriteRequest { session, owner, cxid, op, body, auth: &auth, is_local: false };
         let proposed = self.propose(self.now, write, None, db);
         if op == OpCode::CREATE_SESSION && proposed.is_ok() {
             self.sessions.set_owner(session, owner);
@@ -69,6 +69,9 @@ impl Replica {
         let mut table = BytesMut::new();
         for state in self.conns.values_mut() {
             let Some(lease) = &state.lease else { continue };
+            if self.locals.contains(state.session) {
+                continue;
+            }
             let expires = lease.expires();
             if std::mem::replace(&mut state.told, expires) != expires {
                 table.put_i64(state.session.0);

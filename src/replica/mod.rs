@@ -17,6 +17,7 @@ mod apply;
 mod clients;
 mod io;
 mod learners;
+mod local;
 mod pace;
 
 use std::collections::VecDeque;
@@ -24,8 +25,11 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
-pub use self::io::{CloseReason, Done, Handshake, Input, Now, Opened, Output, Request};
 use self::pace::{Reaper, SnapshotPace};
+pub use self::{
+    io::{CloseReason, Done, Handshake, Input, Now, Opened, Output, Request},
+    local::LocalSessions,
+};
 use crate::{
     db::{Database, Map},
     ids::{ConnId, Millis, SessionId, Sid, Zxid},
@@ -54,6 +58,8 @@ pub struct ReplicaConfig {
     pub snapshot_at_start: bool,
     /// `zookeeper.leaderServes`: whether clients may connect to a leader.
     pub leader_serves: bool,
+    /// None: every session is known to all. Only in an ensemble.
+    pub local_sessions: Option<LocalSessions>,
     /// B§2.5
     pub container_check_interval_ms: Millis,
     pub container_max_per_minute: u32,
@@ -73,6 +79,8 @@ pub struct Replica {
     standing: Option<Standing>,
     projection: Projection,
     sessions: SessionTracker,
+    /// Sessions that nobody else knows.
+    locals: SessionTracker,
     conns: Map<ConnId, Conn>,
     by_session: Map<SessionId, ConnId>,
     /// Proposals of this leader in zxid order, with whoever waits for an answer here.
@@ -126,6 +134,10 @@ enum Waiting {
         lease: Arc<Lease>,
         received: Millis,
     },
+    CloseLocal {
+        xid: i32,
+        received: Millis,
+    },
 }
 
 impl Replica {
@@ -133,7 +145,8 @@ impl Replica {
     pub fn standalone(config: ReplicaConfig, peer: PeerConfig, db: &Database, now: Now) -> Replica {
         let peer = Peer::standalone(peer, now.mono, db.last_zxid());
         let snapshot = config.snapshot_at_start;
-        let mut replica = Replica::new(config, peer, now);
+        // Its id is 0 but its sessions' is 1.
+        let mut replica = Replica::new(config, Sid(1), peer, now);
         if snapshot {
             replica.take_snapshot();
         }
@@ -143,20 +156,22 @@ impl Replica {
     /// A member of an ensemble, looking for a leader.
     pub fn member(config: ReplicaConfig, peer: PeerConfig, recovered: Recovered, now: Now) -> Replica {
         let peer = Peer::member(peer, now.mono, recovered);
-        let mut replica = Replica::new(config, peer, now);
+        let sid = config.sid;
+        let mut replica = Replica::new(config, sid, peer, now);
         replica.outputs.push_back(Output::Standing { standing: Standing::Looking, serving: false });
         replica.carry_peer_outputs();
         replica
     }
 
-    fn new(config: ReplicaConfig, peer: Peer, now: Now) -> Replica {
-        // A standalone server's id is 0 but its sessions' is 1.
-        let sessions = SessionTracker::new(Sid(config.sid.0.max(1)), config.tick_ms, config.session_seed_ms);
+    fn new(config: ReplicaConfig, sessions_of: Sid, peer: Peer, now: Now) -> Replica {
+        let tracker = || SessionTracker::new(sessions_of, config.tick_ms, config.session_seed_ms);
+        let (sessions, locals) = (tracker(), tracker());
         Replica {
             peer,
             standing: None,
             projection: Projection::default(),
             sessions,
+            locals,
             conns: Map::default(),
             by_session: Map::default(),
             proposed: VecDeque::new(),
@@ -174,6 +189,11 @@ impl Replica {
 
     pub fn sessions(&self) -> &SessionTracker {
         &self.sessions
+    }
+
+    /// Sessions that no other server knows.
+    pub fn local_sessions(&self) -> &SessionTracker {
+        &self.locals
     }
 
     pub fn peer(&self) -> &Peer {
@@ -219,7 +239,7 @@ impl Replica {
     }
 
     pub fn poll_timeout(&self) -> Option<Millis> {
-        let mut due = self.peer.poll_timeout();
+        let mut due = self.peer.poll_timeout().into_iter().chain(self.locals.poll_timeout()).min();
         if self.is_leader() {
             due = due.into_iter().chain(self.sessions.poll_timeout()).chain(self.reaper.poll_timeout()).min();
         }
@@ -232,6 +252,7 @@ impl Replica {
             self.peer.handle_timeout(now.mono);
             self.pump(db);
         }
+        self.expire_locals(now);
         if !self.is_leader() {
             return;
         }
@@ -248,6 +269,7 @@ impl Replica {
                 op: OpCode::DELETE_CONTAINER,
                 body: path.as_bytes(),
                 auth: &[],
+                is_local: false,
             };
             self.propose_own(now, write, db);
         }
@@ -302,6 +324,7 @@ impl Replica {
         self.resuming.clear();
         self.syncing.clear();
         self.sessions.clear();
+        self.locals.clear();
         self.projection = Projection::default();
         self.outputs.push_back(Output::Standing { standing: Standing::Looking, serving: false });
     }

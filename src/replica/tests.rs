@@ -36,6 +36,7 @@ impl Rig {
             snap_count: 100_000,
             snapshot_at_start: true,
             leader_serves: true,
+            local_sessions: None,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),

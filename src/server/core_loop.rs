@@ -8,11 +8,12 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use tokio::sync::mpsc;
 
 use super::{
+    election_log::ElectionLog,
     fatal,
     log_thread::LogQueue,
     net::Net,
     registry::{CloseCause, ConnShared, SessionReply},
-    shared::{CoreMsg, Shared},
+    shared::{CoreMsg, Sessions, Shared},
     snapshot_job,
 };
 use crate::{
@@ -36,6 +37,8 @@ pub struct Core {
     log: Arc<LogQueue>,
     /// None for a server that is alone.
     net: Option<Net>,
+    /// Of a member of an ensemble.
+    elections: Option<ElectionLog>,
     conns: Map<ConnId, Arc<ConnShared>>,
     /// Connections with something new in their outbox, to be woken when the batch is done.
     touched: Vec<Arc<ConnShared>>,
@@ -44,12 +47,30 @@ pub struct Core {
 
 impl Core {
     pub fn new(shared: Arc<Shared>, replica: Replica, log: Arc<LogQueue>, net: Option<Net>) -> Core {
-        Core { shared, replica, log, net, conns: Map::default(), touched: Vec::new(), now_mono: 0 }
+        Core {
+            shared,
+            replica,
+            log,
+            net,
+            elections: None,
+            conns: Map::default(),
+            touched: Vec::new(),
+            now_mono: 0,
+        }
+    }
+
+    /// Elections are written down.
+    pub fn telling(self, elections: Option<ElectionLog>) -> Core {
+        Core { elections, ..self }
+    }
+
+    /// Carries out what there is to do from the start: a standalone server serves from here on, without anybody's asking.
+    pub fn begin(&mut self) {
+        self.turn(&mut Vec::new());
     }
 
     pub async fn run(mut self, mut inbox: mpsc::Receiver<CoreMsg>) {
         let mut batch = Vec::with_capacity(BATCH);
-        self.carry_out(None);
         loop {
             let wait = self.replica.poll_timeout().map(|due| self.shared.clock.until(due));
             let received = match wait {
@@ -88,7 +109,10 @@ impl Core {
                         }
                     }
                     CoreMsg::Sessions(answer) => {
-                        let _ = answer.send(self.replica.sessions().buckets().into_iter().collect());
+                        let config = &shared.config;
+                        let local = (config.is_distributed() && config.local_sessions_enabled)
+                            .then(|| self.replica.local_sessions().buckets());
+                        let _ = answer.send(Sessions { all: self.replica.sessions().buckets(), local });
                     }
                     CoreMsg::Figures(answer) => {
                         if let Some(leader) = self.replica.peer().leader() {
@@ -111,6 +135,9 @@ impl Core {
         self.log.wake();
         if let Some(net) = &mut self.net {
             net.flush();
+        }
+        if let (Some(log), Some(election)) = (&mut self.elections, self.replica.peer().election()) {
+            log.take(election.story(), now);
         }
         self.wake_touched();
     }

@@ -18,7 +18,7 @@ use super::{
     conn::java_address,
     environment,
     registry::{ConnShared, NO_OP_YET},
-    shared::{CoreMsg, Shared},
+    shared::{CoreMsg, Sessions, Shared},
 };
 use crate::{
     config::{Config, ConnectionFactory, PeerType},
@@ -115,8 +115,7 @@ fn serving(command: Command, standing: Standing, shared: &Shared) -> Answer {
     let learns = matches!(standing, Standing::Following { .. } | Standing::Observing { .. });
     match command {
         Srvr | Stat | Mntr | Srst if leads => Answer::Later(Slow::OfLeader(command)),
-        Dump if !learns => Answer::Later(Slow::Dump),
-        Dump => text(|out| dump(out, shared, |out, _| global_sessions(out, shared.db.read().sessions()))),
+        Dump => Answer::Later(Slow::Dump { learns }),
         Srvr => text(|out| srvr(out, shared, Role::of(&standing))),
         Stat => text(|out| stat(out, shared, Role::of(&standing))),
         Mntr => text(|out| mntr(out, shared, Role::of(&standing))),
@@ -172,18 +171,21 @@ impl Role {
 
 /// What cannot be answered without the core's help.
 pub enum Slow {
-    Dump,
+    Dump {
+        /// Whether a leader elsewhere knows when sessions expire.
+        learns: bool,
+    },
     OfLeader(Command),
 }
 
 impl Slow {
     pub async fn answer(self, shared: &Arc<Shared>) -> String {
         let answer = match self {
-            Slow::Dump => {
+            Slow::Dump { learns } => {
                 let (answer, sessions) = oneshot::channel();
                 let _ = shared.core.send(CoreMsg::Sessions(answer)).await;
                 let sessions = sessions.await.unwrap_or_default();
-                text(|out| dump(out, shared, |out, date| session_sets(out, &sessions, date)))
+                text(|out| dump(out, shared, &sessions, learns))
             }
             Slow::OfLeader(command) => {
                 let (answer, figures) = oneshot::channel();
@@ -494,24 +496,22 @@ fn session_of(sessions: &BTreeMap<ConnId, SessionId>, conn: ConnId) -> SessionId
     sessions.get(&conn).copied().unwrap_or(SessionId::NONE)
 }
 
-/// `sessions` writes those that this server knows.
-fn dump(
-    out: &mut String,
-    shared: &Shared,
-    sessions: impl FnOnce(&mut String, &dyn Fn(Millis) -> String) -> fmt::Result,
-) -> fmt::Result {
+fn dump(out: &mut String, shared: &Shared, sessions: &Sessions, learns: bool) -> fmt::Result {
     let now = shared.clock.now();
     let date = |due: Millis| environment::java_date(now.wall + (due - now.mono));
     writeln!(out, "SessionTracker dump:")?;
-    if shared.config.is_distributed() && shared.config.local_sessions_enabled {
-        // Every session is a global one so far.
+    if let Some(local) = &sessions.local {
         out.write_str("Local ")?;
-        session_sets(out, &[], &date)?;
-        if !shared.standing.learns() {
-            out.write_str("Global ")?;
-        }
+        session_sets(out, local, date)?;
     }
-    sessions(out, &date)?;
+    match &sessions.local {
+        _ if learns => global_sessions(out, shared.db.read().sessions())?,
+        Some(_) => {
+            out.write_str("Global ")?;
+            session_sets(out, &sessions.all, date)?;
+        }
+        None => session_sets(out, &sessions.all, date)?,
+    }
     writeln!(out, "ephemeral nodes dump:")?;
     {
         let db = shared.db.read();
@@ -534,10 +534,10 @@ fn dump(
 /// Of a server that expires sessions itself (`SessionTrackerImpl`).
 fn session_sets(
     out: &mut String,
-    sets: &[(Millis, Vec<SessionId>)],
-    date: &dyn Fn(Millis) -> String,
+    sets: &BTreeMap<Millis, Vec<SessionId>>,
+    date: impl Fn(Millis) -> String,
 ) -> fmt::Result {
-    let count: usize = sets.iter().map(|(_, ids)| ids.len()).sum();
+    let count: usize = sets.values().map(Vec::len).sum();
     writeln!(out, "Session Sets ({})/({count}):", sets.len())?;
     for (due, ids) in sets {
         writeln!(out, "{} expire at {}:", ids.len(), date(*due))?;
@@ -645,9 +645,12 @@ mod tests {
             written(|out| global_sessions(out, sessions.into_iter())),
             "Global Sessions(3):\n0xffffffffffffffff\t4000ms\n0x200011b0cde0000\t20000ms\n0x300011b0d990000\t30000ms\n"
         );
-        let sets = [(1000, vec![SessionId(0x400_011b_0da6_0000)]), (3000, vec![SessionId(5), SessionId(6)])];
+        let sets = BTreeMap::from([
+            (1000, vec![SessionId(0x400_011b_0da6_0000)]),
+            (3000, vec![SessionId(5), SessionId(6)]),
+        ]);
         assert_eq!(
-            written(|out| session_sets(out, &sets, &|due| format!("[{due}]"))),
+            written(|out| session_sets(out, &sets, |due| format!("[{due}]"))),
             "Session Sets (2)/(3):\n1 expire at [1000]:\n\t0x400011b0da60000\n2 expire at [3000]:\n\t0x5\n\t0x6\n"
         );
     }

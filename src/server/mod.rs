@@ -5,6 +5,7 @@ pub mod auth;
 pub mod clock;
 pub mod conn;
 pub mod core_loop;
+pub mod election_log;
 pub mod election_net;
 pub mod environment;
 pub mod fatal;
@@ -28,8 +29,8 @@ use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 use self::{
-    clock::Clock, core_loop::Core, election_net::BindError, log_thread::LogQueue, net::Net,
-    registry::Registry, restore::Restore, shared::Shared, stats::ServerStats,
+    clock::Clock, core_loop::Core, election_log::ElectionLog, election_net::BindError, log_thread::LogQueue,
+    net::Net, registry::Registry, restore::Restore, shared::Shared, stats::ServerStats,
 };
 use crate::{
     config::Config,
@@ -37,7 +38,7 @@ use crate::{
     ids::{Sid, Zxid},
     jute::Limits,
     pipeline::{prep::PrepRules, read::ReadRules},
-    replica::{Replica, ReplicaConfig},
+    replica::{LocalSessions, Replica, ReplicaConfig},
     storage::{self, LogOptions, LogWriter, RecoveryOptions, StorageError},
     zab::{
         PeerConfig, Timing,
@@ -223,7 +224,12 @@ async fn serve(config: Config, clock: Clock, db: Database, mut opened: Opened) -
     tracing::info!("binding to port {}", conn::java_address(local));
     let host = if local.ip().is_unspecified() { "127.0.0.1".to_owned() } else { local.ip().to_string() };
     tracing::info!("serving clients; connect with: bin/zkCli.sh -server {host}:{}", local.port());
-    let core = Core::new(shared.clone(), replica, queue, net);
+    let elections = shared
+        .config
+        .is_distributed()
+        .then(|| ElectionLog::start(&shared.config.data_dir, own_sid(&shared.config)));
+    let mut core = Core::new(shared.clone(), replica, queue, net).telling(elections.transpose()?);
+    core.begin();
     #[allow(clippy::disallowed_methods, reason = "server/ owns the tasks")]
     let critical = {
         let core = tokio::spawn(core.run(core_rx));
@@ -252,7 +258,10 @@ async fn serve(config: Config, clock: Clock, db: Database, mut opened: Opened) -
 
 fn replica_config(config: &Config, clock: Clock, read: ReadRules, snapshot_at_start: bool) -> ReplicaConfig {
     let settings = &config.settings;
+    let local_sessions = (config.is_distributed() && config.local_sessions_enabled)
+        .then_some(LocalSessions { upgrading: config.local_sessions_upgrading_enabled });
     ReplicaConfig {
+        local_sessions,
         sid: own_sid(config),
         tick_ms: config.tick_time_ms,
         snap_count: settings.snap_count,
@@ -264,6 +273,7 @@ fn replica_config(config: &Config, clock: Clock, read: ReadRules, snapshot_at_st
             skip_acl: settings.skip_acl,
             reconfig_enabled: config.reconfig_enabled,
             always_logged: config.is_distributed(),
+            local_sessions_of: local_sessions.map(|_| own_sid(config).0 as u8),
         },
         read,
         seed: random_seed(),

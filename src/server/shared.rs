@@ -1,8 +1,11 @@
 //! What every task of a running server holds.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -49,12 +52,20 @@ pub enum CoreMsg {
     /// Requests of one connection, in order.
     Requests(Vec<Request>),
     Input(Input),
-    /// `dump`: sessions by expiry.
-    Sessions(oneshot::Sender<Vec<(Millis, Vec<SessionId>)>>),
+    /// `dump`
+    Sessions(oneshot::Sender<Sessions>),
     /// `srvr`, `stat` and `mntr` on a leader; not answered by anybody else.
     Figures(oneshot::Sender<Figures>),
     /// `srst` on a leader.
     ResetProposalSizes,
+}
+
+/// Sessions by the time at which they would expire.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    pub all: BTreeMap<Millis, Vec<SessionId>>,
+    /// Those that only this server knows, where there may be such.
+    pub local: Option<BTreeMap<Millis, Vec<SessionId>>>,
 }
 
 /// As what this server takes part, and whether clients are let in.

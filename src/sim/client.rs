@@ -52,6 +52,8 @@ pub struct Client {
     made: Vec<String>,
     last_heard: Micros,
     last_sent: Micros,
+    /// When it asks for something next.
+    acts_at: Micros,
     think: Micros,
     pub served_since_heal: bool,
 }
@@ -101,6 +103,7 @@ impl Client {
             made: Vec::new(),
             last_heard: 0,
             last_sent: 0,
+            acts_at: 0,
             think: scenario.think,
             served_since_heal: false,
         }
@@ -147,8 +150,13 @@ fn create_request<'a>(path: &'a str, data: &'a [u8], flags: i32) -> CreateReques
 
 impl World {
     pub fn client_acts(&mut self, n: usize) {
-        let next = self.rng.about(self.clients[n].think);
-        self.after(next, Event::Client(n));
+        // A client that lives pings in time.
+        let patience = self.clients[n].timeout_ms as Micros * MS / 4;
+        let is_due = self.clients[n].acts_at <= self.now;
+        if is_due {
+            self.clients[n].acts_at = self.now + self.rng.about(self.clients[n].think);
+        }
+        self.at(self.clients[n].acts_at.min(self.now + patience), Event::Client(n));
         let client = &self.clients[n];
         let timeout = client.timeout_ms as Micros * MS;
         let silent = self.now - client.last_heard;
@@ -161,8 +169,8 @@ impl World {
             Some(_) if !client.is_open => return,
             Some(_) => {}
         }
-        if self.phase >= Phase::Settling {
-            if self.now - self.clients[n].last_sent > timeout / 4 {
+        if self.phase >= Phase::Settling || !is_due {
+            if self.now - self.clients[n].last_sent >= patience {
                 self.ask(n, OpCode::PING, Bytes::new(), What::Other);
             }
             return;
@@ -370,7 +378,7 @@ impl World {
         let one_by_one = self.clients[n].outstanding.iter().any(|s| matches!(s.what, What::SetWatches));
         let mut spent = Vec::new();
         self.clients[n].watches.retain(|w| {
-            let is_spent = meant(w) && !(one_by_one && !spent.is_empty());
+            let is_spent = meant(w) && (!one_by_one || spent.is_empty());
             if is_spent {
                 spent.push(w.clone());
             }

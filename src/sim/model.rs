@@ -166,8 +166,9 @@ impl Model {
         let err = if let Txn::Error(e) = txn { e.err } else { 0 };
         let TxnHeader { session, cxid, zxid, .. } = *header;
         self.txns.insert(zxid, Delivered { session, cxid, kind: header.op(), err });
-        // A refused request of an earlier connection may come late; refused, it does nothing.
-        if cxid <= 0 || refused {
+        // A refused request of an earlier connection may come late; refused, it does nothing. A late closeSession is carried
+        // out, as in Java, where the server itself asks for most of them.
+        if cxid <= 0 || refused || matches!(txn, Txn::CloseSession) {
             return Ok(());
         }
         match self.cxids.insert(session, cxid) {

@@ -24,10 +24,10 @@ pub enum Down {
 
 impl World {
     pub fn fault(&mut self) {
-        if self.phase != Phase::Chaos {
+        let faults = self.scenario.faults.clone();
+        if self.phase != Phase::Chaos || faults.is_empty() {
             return;
         }
-        let faults = self.scenario.faults.clone();
         let fault = *self.rng.pick(&faults);
         self.trace.line(self.now, || format!("FAULT {fault:?}"));
         self.counts.faults += 1;
@@ -108,6 +108,10 @@ impl World {
             Fault::ClientMove => {
                 let n = self.rng.below(self.clients.len() as u64) as usize;
                 self.client_leaves(n, "it moves");
+            }
+            Fault::DiskError => {
+                let left = self.rng.below(4);
+                self.break_disk(any, left);
             }
             Fault::WipeObserver => {
                 let observers: Vec<Sid> =

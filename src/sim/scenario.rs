@@ -31,6 +31,10 @@ pub struct Scenario {
     pub sync_limit: u32,
     pub snap_count: u32,
     pub prealloc_kib: i64,
+    /// Close to the end of an epoch's zxids (`testingonly.initialZxid`).
+    pub initial_counter: Option<u32>,
+    /// `forceSnapshotSync`
+    pub force_snapshot: bool,
     /// In a thousand: a leader does not look into its log for a learner, but sends a snapshot.
     pub refuses_log: u32,
     pub latency: (Micros, Micros),
@@ -70,6 +74,8 @@ pub enum Fault {
     ClientCut,
     ClientMove,
     WipeObserver,
+    /// The next writes fail, and the server must not go on.
+    DiskError,
 }
 
 const FAULTS: &[Fault] = &[
@@ -94,6 +100,7 @@ const FAULTS: &[Fault] = &[
     Fault::ClientCut,
     Fault::ClientMove,
     Fault::WipeObserver,
+    Fault::DiskError,
 ];
 
 const MS: Micros = 1000;
@@ -105,11 +112,14 @@ impl Scenario {
         let mut roles = vec![PeerType::Participant; voters];
         roles.extend(vec![PeerType::Observer; observers]);
         let tick_ms = *rng.pick(&[200, 200, 500]);
+        let is_quiet = rng.chance(20);
+        let is_busy = rng.chance(25);
         let mut faults = Vec::new();
-        while faults.len() < 2 {
+        while faults.len() < 2 && !is_quiet {
             let share = *rng.pick(&[150, 300, 600]);
             faults = FAULTS.iter().copied().filter(|_| rng.chance(share)).collect();
         }
+        let rare = [0, 0, 4, 15];
         Scenario {
             roles,
             tick_ms,
@@ -117,16 +127,23 @@ impl Scenario {
             sync_limit: rng.between(3, 6) as u32,
             snap_count: *rng.pick(&[6, 20, 20, 100, 100_000]),
             prealloc_kib: *rng.pick(&[0, 4, 4]),
+            initial_counter: rng.chance(60).then(|| u32::MAX - rng.between(5, 80) as u32),
+            force_snapshot: rng.chance(40),
             refuses_log: *rng.pick(&[0, 0, 500, 1000]),
             latency: (100, *rng.pick(&[MS, 5 * MS, 40 * MS])),
             fsync: (200, *rng.pick(&[MS, 10 * MS, 60 * MS])),
             clients: rng.between(2, 4) as usize,
-            think: *rng.pick(&[60 * MS, 150 * MS, 400 * MS]),
+            think: if is_busy { 8 * MS } else { *rng.pick(&[60 * MS, 150 * MS, 400 * MS]) },
             chaos: rng.between(4, 14) * 1000 * MS,
             fault_every: *rng.pick(&[300 * MS, 700 * MS, 1500 * MS]),
             faults,
-            crash_on_disk: *rng.pick(&[0, 0, 4, 15]),
-            crash_on_send: *rng.pick(&[0, 0, 4, 15]),
+            crash_on_disk: if is_quiet { 0 } else { *rng.pick(&rare) },
+            crash_on_send: if is_quiet { 0 } else { *rng.pick(&rare) },
         }
+    }
+
+    /// Nothing goes wrong: then nothing may be lost, not even a moment.
+    pub fn is_quiet(&self) -> bool {
+        self.faults.is_empty() && self.initial_counter.is_none()
     }
 }

@@ -63,6 +63,10 @@ pub struct Server {
     pub paused_until: Micros,
     pub slow_disk: bool,
     pub wall_skew_ms: Millis,
+    /// Writes fail; the process must end.
+    broken: bool,
+    /// It went down with another history on its way to its disk.
+    replaces: bool,
     /// Loses power when its turn is over.
     doomed: bool,
     /// Monotonic clocks of two machines have nothing to do with each other.
@@ -98,6 +102,8 @@ struct LeaderLink {
     /// The last zxid of what the leader has sent so far; after NEWLEADER, of what that stands for.
     synced: Zxid,
     has_new_leader: bool,
+    /// Of LEADERINFO.
+    offered: Epoch,
 }
 
 /// A client's connection at its server.
@@ -123,6 +129,11 @@ enum DiskItem {
 }
 
 impl DiskItem {
+    /// Another history takes the place of the one on disk.
+    fn replaces(&self) -> bool {
+        matches!(self, DiskItem::Snapshot { .. } | DiskItem::Truncate { .. })
+    }
+
     fn token(&self) -> Option<Token> {
         match self {
             DiskItem::Append { token, .. }
@@ -144,6 +155,8 @@ impl Server {
             paused_until: 0,
             slow_disk: false,
             doomed: false,
+            broken: false,
+            replaces: false,
             wall_skew_ms: rng.below(2000) as i64 - 1000,
             mono_base_ms: rng.below(1_000_000) as i64,
         };
@@ -221,8 +234,8 @@ impl World {
         self.recovered(sid, &opened);
         let Opened { db, recovered, lock } = opened;
         let now = self.now_at(sid);
-        let config = self.replica_config(sid, now);
-        let replica = Replica::member(config, self.peer_config(sid), recovered, now);
+        let (config, peer) = (self.replica_config(sid, now), self.peer_config(sid));
+        let replica = Replica::member(config, peer, recovered, now);
         let options = LogOptions {
             prealloc_kib: self.scenario.prealloc_kib,
             force_sync: self.options.canary != Some(Canary::FsyncIgnored),
@@ -255,6 +268,7 @@ impl World {
     fn recovered(&mut self, sid: Sid, opened: &Opened) {
         let votes = self.role(sid) == PeerType::Participant;
         let believes = self.options.canary == Some(Canary::FsyncIgnored);
+        let replaces = std::mem::take(&mut self.server(sid).replaces);
         let ghost = self.witness.server(sid);
         ghost.votes = votes;
         let last = opened.recovered.last_zxid;
@@ -262,18 +276,23 @@ impl World {
         let in_durable = ghost.durable.through(last);
         let in_history = ghost.history.through(last);
         let durable = ghost.durable.last();
-        let list = if ghost.history.starts_with(ghost.durable.list()) && in_history >= in_durable {
-            ghost.history.list()[..in_history].to_vec()
-        } else {
-            ghost.durable.list()[..in_durable].to_vec()
+        // The crash came when another history was on its way to the disk: it is there or it is not.
+        let newest = in_history.checked_sub(1).map_or(Zxid::ZERO, |n| ghost.history.list()[n].zxid);
+        let replaced = replaces && newest == last;
+        let extends = ghost.history.starts_with(ghost.durable.list()) && in_history >= in_durable;
+        let list = match replaced || extends {
+            true => ghost.history.list()[..in_history].to_vec(),
+            false => ghost.durable.list()[..in_durable].to_vec(),
         };
         let found = list.last().map_or(Zxid::ZERO, |l| l.zxid);
         let is_known = found == last || last.counter() == 0;
-        let epoch_before = ghost.current_epoch;
+        let epochs_before = (ghost.current_epoch, ghost.accepted_epoch);
+        let accepted = opened.recovered.accepted_epoch;
         *ghost = Ghost {
             applied: opened.db.last_zxid(),
             up: true,
             current_epoch: current,
+            accepted_epoch: accepted,
             ..Ghost::new(sid, votes)
         };
         ghost.history.replace(list.clone());
@@ -281,16 +300,14 @@ impl World {
         if believes {
             return;
         }
-        if found < durable || !is_known {
+        if (found < durable && !replaced) || !is_known {
             self.fail(
                 "Recovery",
                 format!("server {sid} recovers up to {last}; its disk was known to hold everything up to {durable}"),
             );
-        } else if current < epoch_before {
-            self.fail(
-                "Recovery",
-                format!("server {sid} finds currentEpoch {} after {epoch_before}", current),
-            );
+        } else if current < epochs_before.0 || accepted < epochs_before.1 {
+            let what = format!("server {sid} finds epochs {current} and {accepted} after {epochs_before:?}");
+            self.fail("Recovery", what);
         }
         self.check_recovered(sid, &opened.db);
     }
@@ -335,6 +352,7 @@ impl World {
             snap_count: self.scenario.snap_count,
             snapshot_at_start: false,
             leader_serves: true,
+            local_sessions: None,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             prep: PrepRules::default(),
@@ -344,7 +362,7 @@ impl World {
         }
     }
 
-    fn peer_config(&self, sid: Sid) -> PeerConfig {
+    fn peer_config(&mut self, sid: Sid) -> PeerConfig {
         let ensemble = self.ensemble();
         PeerConfig {
             sid,
@@ -356,9 +374,13 @@ impl World {
                 init_limit: self.scenario.init_limit,
                 sync_limit: self.scenario.sync_limit,
             },
-            sync: SyncRules { force_snapshot: false, may_read_log: true, max_snapshots: 10 },
+            sync: SyncRules {
+                force_snapshot: self.scenario.force_snapshot,
+                may_read_log: true,
+                max_snapshots: *self.rng.pick(&[1, 10]),
+            },
             observer_logs: true,
-            initial_counter: None,
+            initial_counter: self.scenario.initial_counter,
         }
     }
 
@@ -372,7 +394,9 @@ impl World {
             disk.stop_after(self.rng.below(14));
             let _ = write(&mut process.log, &self.server(sid).disk(), &process.batch);
         }
+        let replaces = process.batch.iter().any(DiskItem::replaces);
         drop(process);
+        self.server(sid).replaces = replaces;
         match down {
             Down::Killed => disk.kill(),
             Down::PowerLost => disk.lose_power(&mut self.rng),
@@ -380,6 +404,7 @@ impl World {
         let server = self.server(sid);
         server.life += 1;
         server.paused_until = 0;
+        server.broken = false;
         let ghost = self.witness.server(sid);
         (ghost.up, ghost.serving, ghost.standing) = (false, false, Standing::Looking);
         let silent = if down == Down::PowerLost { 1500 * MS } else { 5 * MS };
@@ -398,6 +423,15 @@ impl World {
         }
         let off = self.rng.about(900 * MS);
         self.after(off, Event::Start(sid));
+    }
+
+    /// After a few more changes the disk takes nothing any more.
+    pub fn break_disk(&mut self, sid: Sid, left: u64) {
+        let server = self.server(sid);
+        if server.process.is_some() {
+            server.disk.stop_after(left);
+            server.broken = true;
+        }
     }
 
     pub fn wipe(&mut self, sid: Sid) {
@@ -448,6 +482,10 @@ impl World {
                 }
             }
         });
+    }
+
+    pub fn progress(&mut self, sid: Sid, life: u32, link: LinkId) {
+        self.give(sid, life, Arrival::Input(Input::Zab(zab::Input::Progress { link })));
     }
 
     pub fn timer(&mut self, sid: Sid, life: u32) {
@@ -512,14 +550,14 @@ impl World {
 
     fn item(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, port: Port, item: Item) {
         match port {
-            Port::Learner => self.from_learner(sid, process, pipe, item),
-            Port::Leader(link) => self.from_leader(sid, process, link, item),
-            Port::Conn => self.from_client(sid, process, pipe, item),
+            Port::Learner => self.learner_item(sid, process, pipe, item),
+            Port::Leader(link) => self.leader_item(sid, process, link, item),
+            Port::Conn => self.client_item(sid, process, pipe, item),
             Port::Client => {}
         }
     }
 
-    fn from_learner(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, item: Item) {
+    fn learner_item(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, item: Item) {
         if let Item::Syn = item {
             if !process.port_is_open {
                 return self.close(pipe, 1, "the port is closed", 0);
@@ -549,7 +587,7 @@ impl World {
         }
     }
 
-    fn from_leader(&mut self, sid: Sid, process: &mut Process, link: LinkId, item: Item) {
+    fn leader_item(&mut self, sid: Sid, process: &mut Process, link: LinkId, item: Item) {
         let Some(known) = process.leaders.get_mut(&link) else { return };
         match item {
             Item::Packet(packet) => {
@@ -565,6 +603,7 @@ impl World {
                         known.synced = packet.zxid;
                     }
                     PacketType::NEWLEADER => known.has_new_leader = true,
+                    PacketType::LEADERINFO => known.offered = packet.zxid.epoch(),
                     _ => {}
                 }
                 self.zab(sid, process, zab::Input::LeaderPackets { link, packets: vec![packet] });
@@ -595,7 +634,7 @@ impl World {
         }
     }
 
-    fn from_client(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, item: Item) {
+    fn client_item(&mut self, sid: Sid, process: &mut Process, pipe: PipeId, item: Item) {
         let known = process.conns.iter().find(|(_, shell)| shell.pipe == pipe).map(|(conn, _)| *conn);
         match (item, known) {
             (Item::Hello(hello), None) => self.hello(sid, process, pipe, hello),
@@ -749,8 +788,14 @@ impl World {
                 }
             }
             Z::DialLeader { link, leader } => {
-                let known =
-                    LeaderLink { leader, pipe: None, snap: None, synced: Zxid::ZERO, has_new_leader: false };
+                let known = LeaderLink {
+                    leader,
+                    pipe: None,
+                    snap: None,
+                    synced: Zxid::ZERO,
+                    has_new_leader: false,
+                    offered: Epoch(0),
+                };
                 process.leaders.insert(link, known);
                 let (life, latency) = (self.server(sid).life, self.latency());
                 self.after(latency, Event::Dial(sid, life, link));
@@ -780,7 +825,15 @@ impl World {
                 let ghost = self.witness.server(sid);
                 let history = ghost.history.list()[..ghost.history.through(process.db.last_zxid())].to_vec();
                 self.trace.line(self.now, || format!("s{sid} {link} streams a snapshot of {zxid}"));
-                let latency = self.latency() + self.rng.between(0, 50 * MS);
+                // Now and then longer than any limit, but with signs of life.
+                let part = if self.rng.chance(100) { self.scenario.tick_ms * MS } else { 10 * MS };
+                let life = self.server(sid).life;
+                for _ in 0..self.rng.below(5) {
+                    let latency = self.rng.between(0, part);
+                    self.send_late(pipe, 1, Item::Progress, latency);
+                    self.after(latency, Event::Progress(sid, life, link));
+                }
+                let latency = self.latency();
                 self.send_late(pipe, 1, Item::Snapshot { body, history }, latency);
             }
             Z::Persist { token, what } => self.persist(sid, process, token, what),
@@ -801,6 +854,9 @@ impl World {
         if packet.kind == PacketType::NEWLEADER {
             self.witness.leads(sid, packet.zxid.epoch());
         }
+        if packet.kind == PacketType::LEADERINFO {
+            self.witness.promises(sid, packet.zxid.epoch());
+        }
         if packet.kind == PacketType::TRUNC {
             self.counts.truncs += 1;
         }
@@ -811,7 +867,10 @@ impl World {
 
     fn send_to_leader(&mut self, sid: Sid, process: &mut Process, link: LinkId, packet: QuorumPacket) {
         let Some(known) = process.leaders.get(&link) else { return };
-        let (pipe, synced) = (known.pipe, known.synced);
+        let (pipe, synced, offered) = (known.pipe, known.synced, known.offered);
+        if packet.kind == PacketType::ACKEPOCH {
+            self.witness.promises(sid, offered);
+        }
         if packet.kind == PacketType::ACK {
             self.witness.acks(sid, packet.zxid, packet.zxid.counter() == 0, synced);
         }
@@ -967,6 +1026,11 @@ impl World {
         process.disk_is_busy = false;
         let answers = match write(&mut process.log, &disk, &batch) {
             Ok(answers) => answers,
+            Err(_) if self.server(sid).broken => {
+                self.crash(sid, Down::Killed);
+                self.server(sid).replaces = batch.iter().any(DiskItem::replaces);
+                return;
+            }
             Err(e) => return self.fail("Fatal", format!("the log thread of server {sid} fails: {e}")),
         };
         batch.iter().for_each(|item| self.is_durable(sid, item));
@@ -991,10 +1055,11 @@ impl World {
                 ghost.durable.cut(len);
             }
             DiskItem::Current { epoch, .. } => ghost.current_epoch = *epoch,
+            DiskItem::Accepted { epoch, .. } => ghost.accepted_epoch = *epoch,
             DiskItem::Snapshot { history, .. } => {
                 ghost.durable.replace(history.clone());
             }
-            DiskItem::Accepted { .. } | DiskItem::Roll => {}
+            DiskItem::Roll => {}
         }
     }
 
@@ -1002,7 +1067,11 @@ impl World {
         if !self.is_alive(sid, life) {
             return;
         }
-        if let Err(e) = image.write(&self.server(sid).disk(), &files()) {
+        let written = image.write(&self.server(sid).disk(), &files());
+        if written.is_err() && self.server(sid).broken {
+            return self.crash(sid, Down::Killed);
+        }
+        if let Err(e) = written {
             return self.fail("Fatal", format!("server {sid} cannot write a snapshot: {e}"));
         }
         self.trace.line(self.now, || format!("s{sid} has a snapshot of {}", image.zxid));

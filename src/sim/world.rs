@@ -42,6 +42,8 @@ pub enum Event {
     /// The next item of a pipe, for that end of it.
     Arrive(PipeId, usize),
     Dial(Sid, u32, LinkId),
+    /// Bytes of a long transfer go out.
+    Progress(Sid, u32, LinkId),
     ElectionDial(Sid, Sid),
     ElectionDepart(Sid, Sid),
     ElectionArrive {
@@ -74,6 +76,7 @@ impl Event {
             Event::WriteSnapshot(sid, ..) => 400 + sid.0 as u64,
             Event::Arrive(pipe, to) => 1_000_000 + 2 * pipe.0 + *to as u64,
             Event::Dial(sid, ..) => 500 + sid.0 as u64,
+            Event::Progress(sid, ..) => 550 + sid.0 as u64,
             Event::ElectionDial(a, b) => 600 + (10 * a.0 + b.0) as u64,
             Event::ElectionDepart(a, b) => 700 + (10 * a.0 + b.0) as u64,
             Event::ElectionArrive { from, to, .. } => 800 + (10 * from.0 + to.0) as u64,
@@ -289,6 +292,7 @@ impl World {
             Event::WriteSnapshot(sid, life, image) => self.write_snapshot(sid, life, &image),
             Event::Arrive(pipe, to) => self.arrive(pipe, to),
             Event::Dial(sid, life, link) => self.dial(sid, life, link),
+            Event::Progress(sid, life, link) => self.progress(sid, life, link),
             Event::ElectionDial(a, b) => self.election_dial(a, b),
             Event::ElectionDepart(from, to) => self.election_depart(from, to),
             Event::ElectionArrive { from, to, incarnation, notification } => {
@@ -393,6 +397,10 @@ impl World {
                 "Convergence",
                 format!("servers {wrong:?} have logs that differ from what was delivered"),
             );
+        }
+        if self.scenario.is_quiet() && (self.witness.epochs.len() > 1 || self.counts.expired > 0) {
+            let what = format!("{} epochs and {:?} without a fault", self.witness.epochs.len(), self.counts);
+            self.fail("Quiet", what);
         }
         for sid in self.sids() {
             self.check_tree(sid);

@@ -112,11 +112,11 @@ impl Effects {
         !self.awaiting.is_empty()
     }
 
-    pub fn send_learner(&mut self, link: LinkId, packet: QuorumPacket) {
+    pub fn tell_learner(&mut self, link: LinkId, packet: QuorumPacket) {
         self.push(Output::SendToLearner { link, packet });
     }
 
-    pub fn send_leader(&mut self, link: LinkId, kind: PacketType, zxid: Zxid, data: Option<Bytes>) {
+    pub fn tell_leader(&mut self, link: LinkId, kind: PacketType, zxid: Zxid, data: Option<Bytes>) {
         self.push(Output::SendToLeader { link, packet: QuorumPacket { kind, zxid, data, auth: None } });
     }
 }

@@ -69,6 +69,8 @@ pub struct Leader {
     /// Pings go out twice a tick, and every other time the quorum is looked after.
     half_tick_due: Millis,
     half_ticks: u64,
+    /// Why this cannot go on.
+    resigned: Option<Resigned>,
 }
 
 /// Why a leader stops leading.
@@ -120,6 +122,7 @@ impl Leader {
             syncs: VecDeque::new(),
             half_tick_due: now + config.timing.tick_ms / 2,
             half_ticks: 0,
+            resigned: None,
             config,
         }
     }
@@ -176,9 +179,13 @@ impl Leader {
 
     pub(super) fn closed(&mut self, link: LinkId, why: &str) {
         if let Some(state) = self.links.remove(&link) {
-            tracing::warn!("******* GOODBYE {} ******** {why}", state.name());
+            tracing::info!("******* GOODBYE {} ******** {why}", state.name());
         }
         self.syncs.retain(|(_, waiting)| *waiting != link);
+    }
+
+    pub(super) fn take_resignation(&mut self) -> Option<Resigned> {
+        self.resigned.take()
     }
 
     pub(super) fn progress(&mut self, now: Millis, link: LinkId) {
@@ -252,7 +259,7 @@ impl Leader {
         {
             state.stage = LinkStage::Serving;
             tracing::info!("{} is up to date", state.name());
-            fx.send_learner(link, QuorumPacket::new(PacketType::UPTODATE, Zxid(-1)));
+            fx.tell_learner(link, QuorumPacket::new(PacketType::UPTODATE, Zxid(-1)));
         }
     }
 
@@ -339,7 +346,7 @@ impl Leader {
             if state.stage >= LinkStage::Synced {
                 state.unacked.proposed(zxid, now);
             }
-            fx.send_learner(*link, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, txn.clone()));
+            fx.tell_learner(*link, QuorumPacket::with_data(PacketType::PROPOSAL, zxid, txn.clone()));
         }
         history.append(zxid, txn.clone());
         fx.persist(Persist::Append { zxid, txn });
@@ -359,14 +366,14 @@ impl Leader {
                     false => QuorumPacket::new(PacketType::COMMIT, zxid),
                     true => QuorumPacket::with_data(PacketType::INFORM, zxid, txn.clone()),
                 };
-                fx.send_learner(*link, packet);
+                fx.tell_learner(*link, packet);
             }
             fx.deliveries.push_back(Delivery::Txn { zxid, txn });
             while let Some((after, link)) = self.syncs.front().copied()
                 && after <= zxid
             {
                 self.syncs.pop_front();
-                fx.send_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO));
+                fx.tell_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO));
             }
         }
     }
@@ -374,7 +381,7 @@ impl Leader {
     /// Answers a learner's sync when everything outstanding now is committed (B§3.8).
     pub(super) fn sync(&mut self, link: LinkId, history: &History, fx: &mut Effects) {
         match history.first_pending() {
-            None => fx.send_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO)),
+            None => fx.tell_learner(link, QuorumPacket::new(PacketType::SYNC, Zxid::ZERO)),
             Some(_) => self.syncs.push_back((history.last_logged(), link)),
         }
     }
@@ -383,7 +390,7 @@ impl Leader {
         let mut data = BytesMut::with_capacity(9);
         data.extend_from_slice(request.data.as_deref().and_then(|d| d.get(..8)).unwrap_or(&[0; 8]));
         data.put_u8(valid.into());
-        fx.send_learner(link, QuorumPacket { data: Some(data.freeze()), ..request });
+        fx.tell_learner(link, QuorumPacket { data: Some(data.freeze()), ..request });
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Millis> {
@@ -415,7 +422,7 @@ impl Leader {
             }
             let last = self.broadcast.last_proposed();
             for (link, _) in self.links.iter().filter(|(_, l)| l.is_forwarded_to()) {
-                fx.send_learner(*link, QuorumPacket::new(PacketType::PING, last));
+                fx.tell_learner(*link, QuorumPacket::new(PacketType::PING, last));
             }
         }
         Ok(())

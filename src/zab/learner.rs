@@ -124,7 +124,7 @@ impl Learner {
                 config_version: self.config.quorums.committed.version(),
             },
         );
-        fx.send_leader(self.link, kind, Zxid::new(self.accepted, 0), Some(info.freeze()));
+        fx.tell_leader(self.link, kind, Zxid::new(self.accepted, 0), Some(info.freeze()));
     }
 
     pub(super) fn progress(&mut self, now: Millis) {
@@ -180,7 +180,7 @@ impl Learner {
     fn ack_epoch(&mut self, current: i32, history: &History, fx: &mut Effects) {
         self.stage = Stage::AwaitsSync;
         let data = Bytes::copy_from_slice(&current.to_be_bytes());
-        fx.send_leader(self.link, PacketType::ACKEPOCH, history.last_logged(), Some(data));
+        fx.tell_leader(self.link, PacketType::ACKEPOCH, history.last_logged(), Some(data));
     }
 
     fn sync(&mut self, packet: &QuorumPacket, history: &mut History, fx: &mut Effects) -> Result<(), GaveUp> {
@@ -283,7 +283,7 @@ impl Learner {
             PacketType::UPTODATE if self.stage == Stage::AwaitsUpToDate => {
                 tracing::info!("Learner received UPTODATE message");
                 self.stage = Stage::Serving;
-                fx.send_leader(self.link, PacketType::ACK, Zxid::new(self.epoch, 0), None);
+                fx.tell_leader(self.link, PacketType::ACK, Zxid::new(self.epoch, 0), None);
                 let (leader, epoch) = (self.leader, self.epoch);
                 let standing = match self.is_observer() {
                     true => Standing::Observing { leader, epoch },
@@ -372,15 +372,15 @@ impl Learner {
             }
             Durable::Txn(_) if self.is_observer() => {}
             Durable::Txn(zxid) if self.stage >= Stage::AwaitsUpToDate => {
-                fx.send_leader(self.link, PacketType::ACK, zxid, None);
+                fx.tell_leader(self.link, PacketType::ACK, zxid, None);
             }
             Durable::Txn(zxid) => self.held.push(zxid),
             Durable::CurrentEpoch(epoch) if self.stage == Stage::Accepting && epoch == self.epoch => {
                 self.stage = Stage::AwaitsUpToDate;
-                fx.send_leader(self.link, PacketType::ACK, Zxid::new(self.epoch, 0), None);
+                fx.tell_leader(self.link, PacketType::ACK, Zxid::new(self.epoch, 0), None);
                 // What the leader sent as committed needs no ack.
                 for zxid in self.held.drain(..).filter(|zxid| *zxid > history.last_committed()) {
-                    fx.send_leader(self.link, PacketType::ACK, zxid, None);
+                    fx.tell_leader(self.link, PacketType::ACK, zxid, None);
                 }
             }
             _ => {}
@@ -398,12 +398,12 @@ impl Learner {
         let mut data = BytesMut::with_capacity(12);
         data.put_i64(session.0);
         data.put_i32(timeout_ms);
-        fx.send_leader(self.link, PacketType::REVALIDATE, Zxid(-1), Some(data.freeze()));
+        fx.tell_leader(self.link, PacketType::REVALIDATE, Zxid(-1), Some(data.freeze()));
     }
 
     /// `touched`: sessions heard since the last ping, with their timeouts.
     pub(super) fn answer_ping(&self, zxid: Zxid, touched: Bytes, fx: &mut Effects) {
-        fx.send_leader(self.link, PacketType::PING, zxid, Some(touched));
+        fx.tell_leader(self.link, PacketType::PING, zxid, Some(touched));
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Millis> {

@@ -226,7 +226,11 @@ impl Peer {
             Input::LogProbed { link, found } => leader.log_probed(link, found, history, fx),
             _ => {}
         }
+        let resigned = leader.take_resignation();
         self.note_established();
+        if let Some(why) = resigned {
+            self.leave(now, &why);
+        }
     }
 
     fn leader_input(&mut self, now: Millis, input: Input) {

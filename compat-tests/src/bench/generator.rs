@@ -45,6 +45,7 @@ pub struct Tally {
     pub ops: u64,
     pub seconds: f64,
     pub latency: Histogram<u64>,
+    /// Of all servers together.
     pub server_cpu: f64,
     /// Of the thread that makes the load.
     pub generator_cpu: f64,
@@ -56,24 +57,24 @@ pub struct Tally {
 pub struct Generator {
     lanes: Vec<Lane>,
     epoll: OwnedFd,
-    server: Option<u32>,
+    servers: Vec<u32>,
 }
 
 impl Generator {
-    /// Opens the sessions. `server` is the process whose CPU time the tally shall hold.
-    pub fn connect(addr: SocketAddr, sessions: usize, server: Option<u32>) -> Result<Generator> {
+    /// Opens the sessions, on each address in turn. `servers` are the processes whose CPU time the tally shall hold.
+    pub fn connect(addrs: &[SocketAddr], sessions: usize, servers: &[u32]) -> Result<Generator> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut lanes = Vec::with_capacity(sessions);
-        for n in 0..sessions {
-            let lane = Lane::open(addr, n)?;
+        for (n, addr) in addrs.iter().cycle().take(sessions).enumerate() {
+            let lane = Lane::open(*addr, n)?;
             epoll::add(&epoll, &lane.stream, epoll::EventData::new_u64(n as u64), epoll::EventFlags::IN)?;
             lanes.push(lane);
         }
-        Ok(Generator { lanes, epoll, server })
+        Ok(Generator { lanes, epoll, servers: servers.to_vec() })
     }
 
     pub fn run<S: Source>(&mut self, source: &mut S, shape: Shape) -> Result<Tally> {
-        let mut run = Run::new(shape, self.lanes.len(), self.server)?;
+        let mut run = Run::new(shape, self.lanes.len(), self.servers.clone())?;
         let mut events = Vec::with_capacity(self.lanes.len());
         self.start(&mut run, source)?;
         while !self.is_over(&mut run)? {
@@ -155,7 +156,7 @@ struct Run {
     sessions: usize,
     /// Between two requests of one session, with a pace.
     interval: Duration,
-    server: Option<u32>,
+    servers: Vec<u32>,
     began: Instant,
     counting: Option<(Instant, CpuMark)>,
     ended: Option<(Instant, CpuMark)>,
@@ -165,7 +166,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(shape: Shape, sessions: usize, server: Option<u32>) -> Result<Run> {
+    fn new(shape: Shape, sessions: usize, servers: Vec<u32>) -> Result<Run> {
         let interval = shape
             .pace
             .map_or(Duration::ZERO, |per_second| Duration::from_secs_f64(sessions as f64 / per_second));
@@ -173,7 +174,7 @@ impl Run {
             shape,
             sessions,
             interval,
-            server,
+            servers,
             began: Instant::now(),
             counting: None,
             ended: None,
@@ -191,7 +192,7 @@ impl Run {
             Stop::Exhausted => (Duration::ZERO, None),
         };
         if self.counting.is_none() && now >= self.began + from {
-            self.counting = Some((Instant::now(), CpuMark::now(self.server)?));
+            self.counting = Some((Instant::now(), CpuMark::now(&self.servers)?));
         }
         if until.is_some_and(|until| now >= self.began + until) {
             self.end(now)?;
@@ -201,7 +202,7 @@ impl Run {
 
     fn end(&mut self, now: Instant) -> Result<()> {
         if self.ended.is_none() {
-            self.ended = Some((now, CpuMark::now(self.server)?));
+            self.ended = Some((now, CpuMark::now(&self.servers)?));
         }
         Ok(())
     }

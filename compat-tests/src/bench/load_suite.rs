@@ -105,7 +105,7 @@ struct Load<'a> {
 impl Load<'_> {
     fn measure<S: Source>(&self, source: &mut S, conns: usize, in_flight: usize) -> Result<Tally> {
         let stop = Stop::Window { warm_up: self.settings.warm_up, window: self.settings.window };
-        let mut generator = Generator::connect(self.subject.client_addr(), conns, Some(self.subject.pid()))?;
+        let mut generator = Generator::connect(&[self.subject.client_addr()], conns, &[self.subject.pid()])?;
         let tally = generator.run(source, Shape { in_flight, pace: None, stop })?;
         generator.close()?;
         Ok(tally)
@@ -120,7 +120,7 @@ fn fill(subject: &Subject, value: &[u8], paths: &[String]) -> Result<()> {
             bail!("cannot create {parent}: error {code}");
         }
     }
-    let mut generator = Generator::connect(subject.client_addr(), 4, None)?;
+    let mut generator = Generator::connect(&[subject.client_addr()], 4, &[])?;
     let stop = Stop::Exhausted;
     generator.run(
         &mut Creates::new(NODE, &[1], value, 0..NODES)?,
@@ -142,6 +142,7 @@ fn plan(settings: &Settings, side: Side) -> Result<Plan> {
         folder: fresh_folder(&format!("load-{}", side.name()))?,
         snap_count: None,
         java_heap_mb: settings.java_heap_mb,
+        member: None,
     })
 }
 

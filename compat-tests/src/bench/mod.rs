@@ -5,8 +5,12 @@
 //! 2. Both write their files below the same folder of cargo's target directory, never to a tmpfs, and fsync.
 //! 3. The generator shares the cores with the server: requests are encoded before the window, replies are only checked for
 //!    length, xid and err. What it could do against a server that costs nothing is measured first and reported.
-//! 4. An answer that is not the expected one ends the run; a benchmark of errors is worth nothing.
+//! 4. With `--ensemble` a side is three servers; what is said of a server's CPU is the sum over them.
+//! 5. An answer that is not the expected one ends the run; a benchmark of errors is worth nothing.
 
+pub mod cluster;
+pub mod ensemble_suite;
+pub mod failover;
 pub mod generator;
 pub mod load_suite;
 pub mod null_server;
@@ -54,6 +58,12 @@ pub struct Settings {
     pub only: Vec<String>,
     pub java_heap_mb: u32,
     pub java_tree_heap_mb: u32,
+    /// Three servers on each side, and the measures of `ensemble_suite`.
+    pub ensemble: bool,
+    /// How far behind the follower is that comes back.
+    pub behind_txns: u64,
+    /// Leaders lost in one turn.
+    pub kills: usize,
 }
 
 impl Settings {
@@ -68,6 +78,9 @@ impl Settings {
             only: Vec::new(),
             java_heap_mb: ZK_ENV_HEAP_MB,
             java_tree_heap_mb: ZK_ENV_HEAP_MB,
+            ensemble: false,
+            behind_txns: 100_000,
+            kills: 3,
         }
     }
 
@@ -81,6 +94,25 @@ impl Settings {
             only: MEASURES.iter().filter(|m| **m != "flat").map(|m| m.to_string()).collect(),
             ..Settings::full(kinds)
         }
+    }
+
+    /// Shorter windows than for a server alone: a turn has more to do, and half a minute of it is starting servers.
+    pub fn ensemble(self) -> Settings {
+        let quick = self.runs == 1;
+        Settings {
+            ensemble: true,
+            window: if quick { self.window } else { Duration::from_secs(5) },
+            warm_up: if quick { self.warm_up } else { Duration::from_secs(2) },
+            behind_txns: if quick { 10_000 } else { self.behind_txns },
+            kills: if quick { 1 } else { self.kills },
+            only: Vec::new(),
+            ..self
+        }
+    }
+
+    /// What `only` may name.
+    pub fn measures(&self) -> &'static [&'static str] {
+        if self.ensemble { &ensemble_suite::NAMES } else { &MEASURES }
     }
 
     pub fn wants(&self, measure: &str) -> bool {

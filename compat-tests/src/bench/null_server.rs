@@ -166,7 +166,7 @@ mod tests {
 
     fn read_under(fault: Fault) -> Result<Tally> {
         let server = NullServer::start(3, 50, fault)?;
-        let mut generator = Generator::connect(server.addr, 3, None)?;
+        let mut generator = Generator::connect(&[server.addr], 3, &[])?;
         let window = Duration::from_millis(100);
         let stop = Stop::Window { warm_up: window, window };
         let tally =
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn every_request_of_a_bounded_source_is_sent_once_and_answered() {
         let server = NullServer::start(2, 0, Fault::None).unwrap();
-        let mut generator = Generator::connect(server.addr, 2, None).unwrap();
+        let mut generator = Generator::connect(&[server.addr], 2, &[]).unwrap();
         // The null server answers a create with a Stat: a pattern as long as that, less the length field, fits.
         let pattern = format!("/{:#<63}", "");
         let mut creates = Creates::new(&pattern, &[1], b"x", 5..1005).unwrap();

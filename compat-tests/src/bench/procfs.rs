@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 
-/// CPU seconds at one moment: of the server, of the calling thread, of this process, of the whole machine.
+/// CPU seconds at one moment: of the servers, of the calling thread, of this process, of the whole machine.
 #[derive(Clone, Copy, Debug)]
 pub struct CpuMark {
     pub server: f64,
@@ -15,10 +15,10 @@ pub struct CpuMark {
 }
 
 impl CpuMark {
-    /// `pid` is None for the null server, which is a thread of this process.
-    pub fn now(pid: Option<u32>) -> Result<CpuMark> {
+    /// `pids` is empty for the null server, which is a thread of this process.
+    pub fn now(pids: &[u32]) -> Result<CpuMark> {
         Ok(CpuMark {
-            server: pid.map_or(Ok(0.0), cpu_seconds)?,
+            server: pids.iter().map(|pid| cpu_seconds(*pid)).sum::<Result<f64>>()?,
             thread: cpu_seconds_in("/proc/thread-self/stat")?,
             own: cpu_seconds_in("/proc/self/stat")?,
             machine: machine_busy_seconds()?,

@@ -135,6 +135,9 @@ pub struct Shown {
     tree_nodes: u64,
     java_heap_mb: u32,
     java_tree_heap_mb: u32,
+    ensemble: bool,
+    behind_txns: u64,
+    leaders_killed: usize,
     release_build: bool,
 }
 
@@ -160,6 +163,9 @@ impl Report {
                 tree_nodes: settings.tree_nodes,
                 java_heap_mb: settings.java_heap_mb,
                 java_tree_heap_mb: settings.java_tree_heap_mb,
+                ensemble: settings.ensemble,
+                behind_txns: settings.behind_txns,
+                leaders_killed: settings.kills * settings.runs,
                 release_build: !cfg!(debug_assertions),
             },
             versions: journal.versions.map(Option::unwrap_or_default),
@@ -176,7 +182,7 @@ impl Report {
         let mut out = table::markdown(left, right, &self.rows);
         out += &format!(
             "\n{}: medians of {} in turns; {} cores of {}, Linux {}, {}; one fdatasync takes {:.1} ms. \
-             Java with -Xmx{}m (large tree: -Xmx{}m, {} znodes of 100 bytes).\n",
+             Java with -Xmx{}m{}.\n",
             self.date,
             if s.runs == 1 { "1 run".to_string() } else { format!("{} runs", s.runs) },
             m.cores,
@@ -185,8 +191,7 @@ impl Report {
             m.java,
             m.fdatasync_ms.p50,
             s.java_heap_mb,
-            s.java_tree_heap_mb,
-            s.tree_nodes
+            s.particulars()
         );
         out += &format!(
             "The load generator shares the cores: against a server that does nothing it makes {} ({:.2} µs of CPU each) \
@@ -217,6 +222,20 @@ impl Report {
     pub fn write_json(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)?;
         fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+impl Shown {
+    fn particulars(&self) -> String {
+        if self.ensemble {
+            let Shown { leaders_killed, behind_txns, .. } = self;
+            format!(
+                "; three servers a side, each with these cores, this disk and the loopback; {leaders_killed} leaders killed; the \
+                 follower {behind_txns} txns behind"
+            )
+        } else {
+            format!(" (large tree: -Xmx{}m, {} znodes of 100 bytes)", self.java_tree_heap_mb, self.tree_nodes)
+        }
     }
 }
 
@@ -271,7 +290,7 @@ pub fn ceiling(settings: &Settings, value_len: usize) -> Result<Ceiling> {
 
 fn against_nothing(settings: &Settings, value_len: usize, mut source: Random) -> Result<Tally> {
     let server = NullServer::start(CONNS, value_len, Fault::None)?;
-    let mut generator = Generator::connect(server.addr, CONNS, None)?;
+    let mut generator = Generator::connect(&[server.addr], CONNS, &[])?;
     let stop = Stop::Window { warm_up: Duration::from_millis(200), window: settings.window / 4 };
     let tally = generator.run(&mut source, Shape { in_flight: IN_FLIGHT, pace: None, stop })?;
     drop(generator);

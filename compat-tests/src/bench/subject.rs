@@ -22,6 +22,16 @@ pub struct Plan {
     pub folder: PathBuf,
     pub snap_count: Option<u64>,
     pub java_heap_mb: u32,
+    /// None: it is alone, at an address of its own at every start.
+    pub member: Option<Member>,
+}
+
+/// A place in an ensemble.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub id: u64,
+    /// Of servers 1, 2, ….
+    pub addrs: Vec<Ipv4Addr>,
 }
 
 #[derive(Debug)]
@@ -45,7 +55,7 @@ impl Plan {
     pub fn spawn(&self) -> Result<Subject> {
         fs::create_dir_all(self.data_dir())
             .with_context(|| format!("cannot create {}", self.folder.display()))?;
-        let addr = loopback_address();
+        let addr = self.place()?;
         let cfg = self.folder.join("zoo.cfg");
         fs::write(&cfg, self.cfg(addr)).with_context(|| format!("cannot write {}", cfg.display()))?;
         let log = File::options().create(true).append(true).open(self.log_file())?;
@@ -57,6 +67,14 @@ impl Plan {
         Ok(Subject { plan: self.clone(), addr, began, child })
     }
 
+    /// The address, and the file that tells a member who it is.
+    fn place(&self) -> Result<Ipv4Addr> {
+        let Some(member) = &self.member else { return Ok(loopback_address()) };
+        fs::write(self.data_dir().join("myid"), format!("{}\n", member.id))?;
+        let own = member.addrs.get(member.id as usize - 1);
+        own.copied().ok_or_else(|| anyhow!("server {} has no address", member.id))
+    }
+
     fn cfg(&self, addr: Ipv4Addr) -> String {
         let mut cfg =
             format!("dataDir={}\nclientPort=2181\nclientPortAddress={addr}\n", self.data_dir().display());
@@ -64,6 +82,13 @@ impl Plan {
         // An unknown key becomes zookeeper.KEY, which is where Java looks for it (B§7.1).
         if let Some(n) = self.snap_count {
             cfg += &format!("snapCount={n}\n");
+        }
+        if let Some(member) = &self.member {
+            // As in conf/zoo_sample.cfg.
+            cfg += "initLimit=10\nsyncLimit=5\n";
+            for (id, addr) in (1..).zip(&member.addrs) {
+                cfg += &format!("server.{id}={addr}:2888:3888\n");
+            }
         }
         cfg
     }
@@ -154,6 +179,13 @@ impl Subject {
         Ok(())
     }
 
+    /// `Mode:` of `srvr`; None while it has none.
+    pub fn mode(&self) -> Option<String> {
+        let text = four_letter(self.client_addr(), b"srvr", Duration::from_millis(500)).ok()?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        text.lines().find_map(|l| l.strip_prefix("Mode: ")).map(str::to_string)
+    }
+
     /// What it calls itself in `srvr`; Ferrokeeper says there what it is compatible with, so its own version comes first.
     pub fn version(&self) -> Result<String> {
         let text = four_letter(self.client_addr(), b"srvr", Duration::from_secs(5))?;
@@ -166,16 +198,21 @@ impl Subject {
         Ok(format!("{} ({version})", String::from_utf8_lossy(&own.stdout).trim()))
     }
 
-    fn log_tail(&self) -> String {
+    pub fn log_tail(&self) -> String {
         let bytes = fs::read(self.plan.log_file()).unwrap_or_default();
         tail(&String::from_utf8_lossy(&bytes), 30)
     }
 
     /// kill -9: what is acknowledged is on disk.
     pub fn stop(mut self) -> Result<()> {
-        self.child.kill()?;
+        self.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// kill -9 that does not wait for the process to be gone.
+    pub fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill()?)
     }
 }
 
@@ -200,13 +237,14 @@ fn is_ok(addr: SocketAddr) -> Result<bool> {
 /// Attempts at a session. Several may wait at once: Java 3.5.7 can leave a connection that comes while it starts without
 /// any answer, and what a client lucky enough to come a moment later sees is what shall be measured.
 #[derive(Debug, Default)]
-struct Knocks {
+pub struct Knocks {
     waiting: Vec<Conn>,
     last: Option<Instant>,
 }
 
 impl Knocks {
-    fn first_session(&mut self, addr: SocketAddr) -> Option<Conn> {
+    /// A connection whose session is open, if one of the attempts has come so far.
+    pub fn first_session(&mut self, addr: SocketAddr) -> Option<Conn> {
         if self.last.is_none_or(|last| last.elapsed() > AGAIN)
             && let Some(conn) = knock(addr)
         {
@@ -239,7 +277,7 @@ fn knock(addr: SocketAddr) -> Option<Conn> {
     Some(conn)
 }
 
-fn ask(conn: &mut Conn, xid: i32, op: i32, body: &[u8]) -> Result<()> {
+pub fn ask(conn: &mut Conn, xid: i32, op: i32, body: &[u8]) -> Result<()> {
     conn.send_request(xid, op, body)?;
     match conn.read_frame(PATIENCE)? {
         Incoming::Frame(frame) => match Reply::decode(&frame)? {

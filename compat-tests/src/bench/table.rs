@@ -24,6 +24,7 @@ pub enum Bar {
     /// right / left.
     RatioAtLeast(f64),
     RatioAtMost(f64),
+    RatioBelow(f64),
     /// The right side's value by itself.
     AtMost(f64),
     Below(f64),
@@ -84,6 +85,7 @@ impl Bar {
             Bar::None => None,
             Bar::RatioAtLeast(bar) => ratio.map(|r| r >= bar),
             Bar::RatioAtMost(bar) => ratio.map(|r| r <= bar),
+            Bar::RatioBelow(bar) => ratio.map(|r| r < bar),
             Bar::AtMost(bar) => right.map(|r| r <= bar),
             Bar::Below(bar) => right.map(|r| r < bar),
         }
@@ -94,6 +96,7 @@ impl Bar {
             Bar::None => String::new(),
             Bar::RatioAtLeast(bar) => format!("≥ {}", short_ratio(bar)),
             Bar::RatioAtMost(bar) => format!("≤ {}", short_ratio(bar)),
+            Bar::RatioBelow(bar) => format!("< {}", short_ratio(bar)),
             Bar::AtMost(bar) => format!("≤ {}", bound(unit, bar)),
             Bar::Below(bar) => format!("< {}", bound(unit, bar)),
         }
@@ -207,6 +210,63 @@ pub const MEASURES: &[Measure] = &[
     measure("snapshots.share", "… time with a snapshot being written", Unit::Percent, Bar::None),
     measure("flat.rss", "RSS with as many znodes under one parent", Unit::Bytes, Bar::RatioAtMost(0.5)),
     measure("flat.restart", "restart with them", Unit::Millis, Bar::RatioAtMost(0.25)),
+    measure(
+        "3.reads.ops",
+        "reads: getData 1 KiB, 33 × 8 in flight over all three",
+        Unit::PerSecond,
+        Bar::RatioAtLeast(4.0),
+    ),
+    measure("3.reads.cpu", "… CPU per read, three servers", Unit::Micros, Bar::None),
+    measure(
+        "3.writes.ops",
+        "writes: setData 1 KiB, 33 × 8 in flight over all three",
+        Unit::PerSecond,
+        Bar::RatioAtLeast(4.0),
+    ),
+    measure("3.writes.cpu", "… CPU per write, three servers", Unit::Micros, Bar::RatioAtMost(0.25)),
+    measure("3.writes.p99", "… p99 of it", Unit::Millis, Bar::RatioAtMost(1.0 / 3.0)),
+    measure("3.mixed.ops", "70 % reads, 30 % writes", Unit::PerSecond, Bar::RatioAtLeast(4.0)),
+    measure("3.mixed.cpu", "… CPU per request, three servers", Unit::Micros, Bar::None),
+    measure(
+        "3.sync.follower.p50",
+        "one client of a follower, one write at a time: p50",
+        Unit::Millis,
+        Bar::RatioAtMost(0.5),
+    ),
+    measure("3.sync.follower.p99", "… p99", Unit::Millis, Bar::None),
+    measure(
+        "3.sync.leader.p50",
+        "one client of the leader, one write at a time: p50",
+        Unit::Millis,
+        Bar::RatioAtMost(0.5),
+    ),
+    measure("3.sync.leader.p99", "… p99", Unit::Millis, Bar::None),
+    measure(
+        "3.rss.leader",
+        "RSS of the leader after reads, writes, mixed",
+        Unit::Bytes,
+        Bar::RatioAtMost(0.2),
+    ),
+    measure("3.rss.follower", "… of a follower", Unit::Bytes, Bar::RatioAtMost(0.2)),
+    measure(
+        "3.failover",
+        "kill -9 of the leader under load to the next write acknowledged",
+        Unit::Millis,
+        Bar::Below(150.0),
+    ),
+    measure("3.failover_worst", "… the slowest of a run", Unit::Millis, Bar::None),
+    measure(
+        "3.failover_mix",
+        "… in ensembles of both kinds (left: all Java, as above)",
+        Unit::Millis,
+        Bar::RatioBelow(1.0),
+    ),
+    measure(
+        "3.behind",
+        "a follower that restarts behind, to its first read of the last txn",
+        Unit::Millis,
+        Bar::RatioAtMost(0.25),
+    ),
 ];
 
 #[cfg(test)]
@@ -246,6 +306,7 @@ mod tests {
         assert_eq!(Bar::RatioAtLeast(4.0).met(None, Some(4.0)), Some(true));
         assert_eq!(Bar::RatioAtLeast(4.0).met(None, Some(3.99)), Some(false));
         assert_eq!(Bar::RatioAtMost(1.0).met(None, Some(1.0)), Some(true));
+        assert_eq!(Bar::RatioBelow(1.0).met(None, Some(1.0)), Some(false));
         assert_eq!(Bar::AtMost(2.0).met(Some(2.0), None), Some(true));
         assert_eq!(Bar::Below(100.0).met(Some(100.0), None), Some(false));
         assert_eq!(Bar::RatioAtMost(1.0).met(Some(5.0), None), None);

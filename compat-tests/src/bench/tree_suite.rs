@@ -116,6 +116,7 @@ fn plan(settings: &Settings, side: Side, folder: &str) -> Result<Plan> {
         folder: fresh_folder(folder)?,
         snap_count: Some(settings.tree_nodes / 5),
         java_heap_mb: settings.java_tree_heap_mb,
+        member: None,
     })
 }
 
@@ -133,7 +134,7 @@ fn create_all(
         client.create(parent, b"", 0)?.map_err(|code| anyhow!("cannot create {parent}: error {code}"))?;
         client.close()?;
     }
-    let mut generator = Generator::connect(subject.client_addr(), CONNS, Some(subject.pid()))?;
+    let mut generator = Generator::connect(&[subject.client_addr()], CONNS, &[subject.pid()])?;
     let mut source = Creates::new(pattern, divisors, value, 0..count)?;
     let tally = generator.run(&mut source, Shape { in_flight: 32, pace: None, stop: Stop::Exhausted })?;
     generator.close()?;
@@ -175,7 +176,7 @@ fn leave_snapshot_and_tail(
     subject.wait_no_snapshot()?;
     // Less than half of snapCount, so that no further snapshot follows (SyncRequestProcessor draws from its upper half).
     let tail = settings.tree_nodes / 5 * 9 / 20;
-    let mut generator = Generator::connect(subject.client_addr(), CONNS, None)?;
+    let mut generator = Generator::connect(&[subject.client_addr()], CONNS, &[])?;
     let mut writes = Bounded { source: tree_writes(settings)?, left: tail };
     generator.run(&mut writes, Shape { in_flight: IN_FLIGHT, pace: None, stop: Stop::Exhausted })?;
     generator.close()?;
@@ -200,7 +201,7 @@ fn tree_writes(settings: &Settings) -> Result<Random> {
 }
 
 fn paced_writes(settings: &Settings, subject: &Subject) -> Result<Tally> {
-    let mut generator = Generator::connect(subject.client_addr(), 8, Some(subject.pid()))?;
+    let mut generator = Generator::connect(&[subject.client_addr()], 8, &[subject.pid()])?;
     let stop = Stop::Window { warm_up: settings.warm_up, window: settings.tail_window };
     let shape = Shape { in_flight: 1, pace: Some(WRITES_PER_SECOND), stop };
     let tally = generator.run(&mut tree_writes(settings)?, shape)?;

@@ -111,6 +111,7 @@ pub struct Ghost {
     /// What a crash at this moment leaves.
     pub durable: History,
     pub current_epoch: Epoch,
+    pub accepted_epoch: Epoch,
     /// The last txn in the tree.
     pub applied: Zxid,
     /// The same at the last check, if it served then.
@@ -128,6 +129,7 @@ impl Ghost {
             history: History::default(),
             durable: History::default(),
             current_epoch: Epoch(0),
+            accepted_epoch: Epoch(0),
             applied: Zxid::ZERO,
             applied_before: None,
         }
@@ -176,6 +178,8 @@ pub struct Witness {
     pub epochs: BTreeMap<u32, EpochRecord>,
     /// Since the last check.
     pub acks: Vec<Ack>,
+    /// Since the last check: who promised an epoch, as leader or as learner, and what was on its disk.
+    pub promises: Vec<(Sid, Epoch, Epoch)>,
     dirty: bool,
 }
 
@@ -215,6 +219,11 @@ impl Witness {
         self.acks.push(ack);
     }
 
+    pub fn promises(&mut self, sid: Sid, epoch: Epoch) {
+        let accepted = self.server(sid).accepted_epoch;
+        self.promises.push((sid, epoch, accepted));
+    }
+
     /// Takes what `sid` shows now for delivered. Returns what was not before.
     pub fn deliver(&mut self, sid: Sid) -> Vec<Logged> {
         let Some(ghost) = self.servers.get(&sid) else { return Vec::new() };
@@ -247,6 +256,7 @@ impl Witness {
             }
         }
         self.acks.clear();
+        self.promises.clear();
         for ghost in self.servers.values_mut() {
             ghost.applied_before = (ghost.up && ghost.serving).then_some(ghost.applied);
         }

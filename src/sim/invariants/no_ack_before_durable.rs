@@ -1,9 +1,12 @@
 //! No ACK before what it stands for is durable: of a txn, that txn and all before it; of NEWLEADER, everything the leader
-//! has sent before, and the epoch (ZOOKEEPER-3911, 4643, 4646).
+//! has sent before, and the epoch (ZOOKEEPER-3911, 4643, 4646). No promise of an epoch before it is durable, either.
 
 use super::{Ack, Witness};
 
 pub fn check(w: &Witness) -> Result<(), String> {
+    if let Some((sid, epoch, accepted)) = w.promises.iter().find(|(_, epoch, accepted)| accepted < epoch) {
+        return Err(format!("server {sid} promises epoch {epoch}, but on its disk is {accepted}"));
+    }
     for ack in &w.acks {
         let Ack { sid, zxid, new_leader, durable, logged, current_epoch } = *ack;
         if !new_leader && durable < zxid {

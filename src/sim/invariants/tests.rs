@@ -137,4 +137,5 @@ fn an_ack_of_what_is_not_on_disk() {
         w.acks(Sid(2), Zxid::new(Epoch(2), 0), true, logged(1, 3).zxid);
     });
     finds("NoAckBeforeDurable", |w| w.acks(Sid(2), Zxid::new(Epoch(2), 0), true, Zxid::ZERO));
+    finds("NoAckBeforeDurable", |w| w.promises(Sid(2), Epoch(2)));
 }

@@ -51,7 +51,7 @@ impl Leader {
                 self.config.quorums.committed.version()
             ),
         }
-        self.drop_predecessor(info.sid, fx);
+        self.refuse_second(info.sid)?;
         let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
         state.sid = Some(info.sid);
         state.observer = observer;
@@ -63,18 +63,29 @@ impl Leader {
         Ok(())
     }
 
-    /// A voter that connects has given its last connection up. Whatever that may still bring is of a time before the sync that
-    /// begins now: an ack in it could be for a txn that is about to be cut.
-    fn drop_predecessor(&mut self, sid: Sid, fx: &mut Effects) {
-        let old = self.links.iter().find(|(_, l)| l.sid == Some(sid)).map(|(id, _)| *id);
-        if let Some(old) = old.filter(|_| self.config.quorums.contains(sid)) {
-            self.drop_link(old, format!("server {sid} has connected anew"), fx);
+    /// A voter has one link: whatever an older one may still bring is of a time before the sync that would begin now, and an ack in
+    /// it could be for a txn that is about to be cut. The older one stays – it may be the true one – until it closes or falls
+    /// silent; a voter that has really come back tries again.
+    fn refuse_second(&self, sid: Sid) -> Result<(), String> {
+        match self.links.values().find(|link| link.sid == Some(sid)) {
+            Some(first) if self.config.quorums.contains(sid) => Err(format!(
+                "it says that it is server {sid}, which is connected already, from {}",
+                first.peer
+            )),
+            _ => Ok(()),
         }
     }
 
     /// `getEpochToPropose`: an epoch that nobody of a quorum has accepted before.
     pub(super) fn connect(&mut self, sid: Sid, accepted: Epoch, fx: &mut Effects) {
-        if self.epoch.is_some() {
+        if let Some(epoch) = self.epoch {
+            // It was elected, or followed somebody who was, and nothing came of it. It must refuse this epoch for ever; the next
+            // one will be above both. Java leaves such a voter outside.
+            if accepted > epoch && self.config.quorums.contains(sid) {
+                self.resigned = Some(format!(
+                    "server {sid} has accepted epoch {accepted} and cannot follow in {epoch}: a newer epoch is needed"
+                ));
+            }
             return;
         }
         self.highest_accepted = self.highest_accepted.max(accepted);
@@ -92,7 +103,7 @@ impl Leader {
         let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return };
         state.stage = LinkStage::AwaitsEpochAck;
         let version = Bytes::copy_from_slice(&LearnerInfo::PROTOCOL_VERSION.to_be_bytes());
-        fx.send_learner(link, QuorumPacket::with_data(PacketType::LEADERINFO, Zxid::new(epoch, 0), version));
+        fx.tell_learner(link, QuorumPacket::with_data(PacketType::LEADERINFO, Zxid::new(epoch, 0), version));
     }
 
     pub(super) fn epoch_ack(

@@ -68,11 +68,11 @@ impl Leader {
         match plan.opening {
             Opening::Diff { zxid } => {
                 tracing::info!("Sending DIFF zxid={zxid} for {name}");
-                fx.send_learner(link, QuorumPacket::new(PacketType::DIFF, zxid));
+                fx.tell_learner(link, QuorumPacket::new(PacketType::DIFF, zxid));
             }
             Opening::Trunc { to } => {
                 tracing::info!("Sending TRUNC zxid to send={to} for {name}");
-                fx.send_learner(link, QuorumPacket::new(PacketType::TRUNC, to));
+                fx.tell_learner(link, QuorumPacket::new(PacketType::TRUNC, to));
             }
             Opening::Snap => {
                 let zxid = history.applied();
@@ -80,7 +80,7 @@ impl Leader {
                     "Sending snapshot of {zxid} to {name}, whose last zxid is {}",
                     state.last_zxid
                 );
-                fx.send_learner(link, QuorumPacket::new(PacketType::SNAP, zxid));
+                fx.tell_learner(link, QuorumPacket::new(PacketType::SNAP, zxid));
                 fx.push(Output::StreamSnapshot { link, zxid });
             }
         }
@@ -89,16 +89,16 @@ impl Leader {
         }
         let window = history.window();
         for (zxid, txn) in window.range(window.partition_point(|(zxid, _)| *zxid <= plan.after)..) {
-            fx.send_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
-            fx.send_learner(link, QuorumPacket::new(PacketType::COMMIT, *zxid));
+            fx.tell_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
+            fx.tell_learner(link, QuorumPacket::new(PacketType::COMMIT, *zxid));
         }
         if !state.observer {
             for (zxid, txn) in history.pending() {
-                fx.send_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
+                fx.tell_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
             }
         }
         let config = Bytes::from(self.config.config_led_in(epoch));
-        fx.send_learner(link, QuorumPacket::with_data(PacketType::NEWLEADER, Zxid::new(epoch, 0), config));
+        fx.tell_learner(link, QuorumPacket::with_data(PacketType::NEWLEADER, Zxid::new(epoch, 0), config));
     }
 
     /// Whether an observer must come back later (`LearnerSnapshotThrottler`): only so many learners get snapshots at a time.
