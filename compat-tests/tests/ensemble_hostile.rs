@@ -61,7 +61,12 @@ fn info(kind: i32, sid: i64, accepted_epoch: i64, config_version: i64) -> Vec<u8
 
 fn on_the_election_port(own: i64) -> Vec<Harm> {
     let hello = greeting(STRANGER, "127.0.0.1:3888");
-    let after = |bytes: &[u8]| [&hello[..], bytes].concat();
+    // Each in a name of its own: all come at once, and of two in one name the older is replaced before it is heard.
+    let names = std::cell::Cell::new(STRANGER);
+    let after = |bytes: &[u8]| {
+        names.set(names.get() + 1);
+        [&greeting(names.get(), "127.0.0.1:3888"), bytes].concat()
+    };
     let random: Vec<u8> = (0..200u8).map(|n| n.wrapping_mul(151) ^ 0xa5).collect();
     vec![
         harm("random bytes", random),

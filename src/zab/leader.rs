@@ -7,24 +7,33 @@
 //! 3. Only voters count, each once, in every configuration that counts.
 //! 4. A commit goes out after a quorum of acks, and after every earlier one.
 
+mod discovery;
+mod figures;
+mod link;
+mod syncing;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
+pub use self::figures::{Figures, ProposalSizes, Sizes};
+use self::{
+    discovery::Summary,
+    link::{Link, LinkStage, Unacked},
+};
 use super::{
-    LogProbe, Output, PeerConfig, Persist, Standing,
+    Output, PeerConfig, Persist, Standing,
     broadcast::Broadcast,
     effects::{Delivery, Durable, Effects, Event},
     history::History,
     quorum::{AckSet, Quorums},
-    sync::{self, Choice, Opening, Plan},
 };
 use crate::{
     ids::{Epoch, LinkId, Millis, Sid, Zxid},
-    proto::quorum::{LearnerInfo, PacketType, QuorumPacket},
+    proto::quorum::{PacketType, QuorumPacket},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,115 +71,6 @@ pub struct Leader {
     half_ticks: u64,
     /// Why this cannot go on.
     resigned: Option<Resigned>,
-}
-
-/// How much of history somebody has (`StateSummary`): epochs first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Summary {
-    epoch: Epoch,
-    zxid: Zxid,
-}
-
-#[derive(Debug)]
-struct Link {
-    peer: String,
-    /// From its first packet on.
-    sid: Option<Sid>,
-    observer: bool,
-    stage: LinkStage,
-    last_heard: Millis,
-    /// Where its log ended when it came.
-    last_zxid: Zxid,
-    /// A txn acked before NEWLEADER was, which followers between 3.5.8 and 3.8 do (ZOOKEEPER-4685).
-    early_ack: Zxid,
-    /// Its sync began with the whole database.
-    by_snapshot: bool,
-    unacked: Unacked,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum LinkStage {
-    AwaitsInfo,
-    /// The new epoch is not known or not on disk.
-    AwaitsEpoch,
-    AwaitsEpochAck,
-    /// It has promised; a quorum has not.
-    AwaitsQuorum,
-    ReadsLog,
-    /// Has its plan, and gets what is proposed.
-    Syncing,
-    /// Has acked NEWLEADER; the leader does not serve yet.
-    Synced,
-    Serving,
-}
-
-impl Link {
-    fn is_forwarded_to(&self) -> bool {
-        self.stage >= LinkStage::Syncing
-    }
-
-    fn name(&self) -> String {
-        match self.sid {
-            Some(sid) => format!("server {sid} ({})", self.peer),
-            None => self.peer.clone(),
-        }
-    }
-}
-
-/// The oldest proposal a learner has not acked, and the newest, which takes its place (`LearnerHandler.SyncLimitCheck`).
-#[derive(Debug, Default)]
-struct Unacked {
-    current: Option<(Zxid, Millis)>,
-    next: Option<(Zxid, Millis)>,
-}
-
-impl Unacked {
-    fn proposed(&mut self, zxid: Zxid, now: Millis) {
-        match self.current {
-            None => self.current = Some((zxid, now)),
-            Some(_) => self.next = Some((zxid, now)),
-        }
-    }
-
-    fn acked(&mut self, zxid: Zxid) {
-        if self.current.is_some_and(|(current, _)| zxid >= current) {
-            self.current = self.next.take().filter(|(next, _)| zxid < *next);
-        }
-    }
-}
-
-/// Bytes of a txn, header included; none before the first (`BufferStats`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProposalSizes(Option<Sizes>);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    pub last: usize,
-    pub min: usize,
-    pub max: usize,
-}
-
-impl ProposalSizes {
-    pub fn get(&self) -> Option<Sizes> {
-        self.0
-    }
-
-    pub fn note(&mut self, size: usize) {
-        let (min, max) = self.0.map_or((size, size), |sizes| (sizes.min.min(size), sizes.max.max(size)));
-        self.0 = Some(Sizes { last: size, min, max });
-    }
-}
-
-/// What monitoring wants to know of a leader (`MonitorCommand`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Learners of either kind that are connected, whether they have synchronised or not.
-    pub learners: usize,
-    /// Followers that get what is proposed.
-    pub forwarding_followers: usize,
-    /// Zxids that learners' syncs wait for.
-    pub pending_syncs: usize,
-    pub proposals: ProposalSizes,
 }
 
 /// Why a leader stops leading.
@@ -321,277 +221,6 @@ impl Leader {
         if let Err(why) = done {
             self.drop_link(link, why, fx);
         }
-    }
-
-    /// FOLLOWERINFO or OBSERVERINFO.
-    fn info(&mut self, link: LinkId, packet: &QuorumPacket, fx: &mut Effects) -> Result<(), String> {
-        let observer = match packet.kind {
-            PacketType::FOLLOWERINFO => false,
-            PacketType::OBSERVERINFO => true,
-            other => {
-                return Err(format!("First packet {} is not FOLLOWERINFO or OBSERVERINFO!", other.name()));
-            }
-        };
-        let data = packet.data.as_deref().ok_or("a learner that does not say who it is")?;
-        let info =
-            LearnerInfo::decode(data).ok_or_else(|| format!("a LearnerInfo of {} bytes", data.len()))?;
-        if info.protocol_version < LearnerInfo::PROTOCOL_VERSION {
-            return Err(format!(
-                "server {} speaks version {:#x} of the protocol, from before ZooKeeper 3.4",
-                info.sid, info.protocol_version
-            ));
-        }
-        if info.config_version > self.config.quorums.committed.version() {
-            return Err("Follower is ahead of the leader (has a later activated configuration)".to_owned());
-        }
-        match self.config.ensemble.servers.get(&info.sid) {
-            Some(spec) => tracing::info!("Follower sid: {} : info : {spec}", info.sid),
-            None => tracing::info!(
-                "Follower sid: {} not in the current config {:x}",
-                info.sid,
-                self.config.quorums.committed.version()
-            ),
-        }
-        self.refuse_second(info.sid)?;
-        let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
-        state.sid = Some(info.sid);
-        state.observer = observer;
-        state.stage = LinkStage::AwaitsEpoch;
-        self.connect(info.sid, packet.zxid.epoch(), fx);
-        if self.stage != Stage::Discovery {
-            self.send_epoch(link, fx);
-        }
-        Ok(())
-    }
-
-    /// A voter has one link: whatever an older one may still bring is of a time before the sync that would begin now, and an ack in
-    /// it could be for a txn that is about to be cut. The older one stays – it may be the true one – until it closes or falls
-    /// silent; a voter that has really come back tries again.
-    fn refuse_second(&self, sid: Sid) -> Result<(), String> {
-        match self.links.values().find(|link| link.sid == Some(sid)) {
-            Some(first) if self.config.quorums.contains(sid) => Err(format!(
-                "it says that it is server {sid}, which is connected already, from {}",
-                first.peer
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// `getEpochToPropose`: an epoch that nobody of a quorum has accepted before.
-    fn connect(&mut self, sid: Sid, accepted: Epoch, fx: &mut Effects) {
-        if let Some(epoch) = self.epoch {
-            // It was elected, or followed somebody who was, and nothing came of it. It must refuse this epoch for ever; the next
-            // one will be above both. Java leaves such a voter outside.
-            if accepted > epoch && self.config.quorums.contains(sid) {
-                self.resigned = Some(format!(
-                    "server {sid} has accepted epoch {accepted} and cannot follow in {epoch}: a newer epoch is needed"
-                ));
-            }
-            return;
-        }
-        self.highest_accepted = self.highest_accepted.max(accepted);
-        if self.config.quorums.contains(sid) {
-            self.connected.insert(sid);
-        }
-        if self.config.quorums.is_quorum(&self.connected) {
-            let epoch = Epoch(self.highest_accepted.0.wrapping_add(1));
-            self.epoch = Some(epoch);
-            fx.persist(Persist::AcceptedEpoch(epoch));
-        }
-    }
-
-    fn send_epoch(&mut self, link: LinkId, fx: &mut Effects) {
-        let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return };
-        state.stage = LinkStage::AwaitsEpochAck;
-        let version = Bytes::copy_from_slice(&LearnerInfo::PROTOCOL_VERSION.to_be_bytes());
-        fx.tell_learner(link, QuorumPacket::with_data(PacketType::LEADERINFO, Zxid::new(epoch, 0), version));
-    }
-
-    fn epoch_ack(
-        &mut self,
-        now: Millis,
-        link: LinkId,
-        packet: &QuorumPacket,
-        history: &mut History,
-        fx: &mut Effects,
-    ) -> Result<(), String> {
-        if packet.kind != PacketType::ACKEPOCH {
-            return Err(format!("{} is not ACKEPOCH", packet.kind.name()));
-        }
-        let epoch = packet.data.as_deref().and_then(|mut data| data.try_get_i32().ok());
-        let epoch = epoch.ok_or("an ACKEPOCH without an epoch")?;
-        let own = self.own;
-        let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
-        state.last_zxid = packet.zxid;
-        state.stage = LinkStage::AwaitsQuorum;
-        let sid = state.sid;
-        if self.stage != Stage::AwaitsEpochAcks {
-            self.choose_sync(link, history, fx);
-            return Ok(());
-        }
-        // −1: it had accepted this epoch already, and does not count (B§3.3).
-        if let Ok(epoch) = u32::try_from(epoch) {
-            let theirs = Summary { epoch: Epoch(epoch), zxid: packet.zxid };
-            if theirs > own {
-                return Err(format!(
-                    "Follower is ahead of the leader, leader summary: {} (current epoch), {} (last zxid); the follower has {epoch}, {}",
-                    own.epoch, own.zxid, packet.zxid
-                ));
-            }
-            if let Some(sid) = sid {
-                self.epoch_acks.add(sid, &self.config.quorums);
-            }
-        }
-        self.check_epoch_acks(now, history, fx);
-        Ok(())
-    }
-
-    fn check_epoch_acks(&mut self, now: Millis, history: &mut History, fx: &mut Effects) {
-        if self.stage != Stage::AwaitsEpochAcks || !self.epoch_acks.has_quorum(&self.config.quorums) {
-            return;
-        }
-        let Some(epoch) = self.epoch else { return };
-        self.stage = Stage::AwaitsNewLeaderAcks;
-        self.since = now;
-        fx.persist(Persist::CurrentEpoch(epoch));
-        let waiting: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, l)| l.stage == LinkStage::AwaitsQuorum)
-            .map(|(id, _)| *id)
-            .collect();
-        for link in waiting {
-            self.choose_sync(link, history, fx);
-        }
-    }
-
-    fn choose_sync(&mut self, link: LinkId, history: &History, fx: &mut Effects) {
-        let Some(state) = self.links.get_mut(&link) else { return };
-        let peer = state.last_zxid;
-        let window = history.window();
-        tracing::info!(
-            "Synchronizing with Follower sid: {} maxCommittedLog={} minCommittedLog={} lastProcessedZxid={} peerLastZxid={peer}",
-            state.sid.unwrap_or_default(),
-            window.back().map_or(history.last_committed(), |(zxid, _)| *zxid),
-            window.front().map_or(history.last_committed(), |(zxid, _)| *zxid),
-            history.applied(),
-        );
-        match sync::choose(peer, history, self.config.sync) {
-            Choice::Plan(plan) => self.carry_out(link, plan, history, fx),
-            Choice::ProbeLog => {
-                state.stage = LinkStage::ReadsLog;
-                fx.push(Output::ProbeLog { link, from: peer });
-            }
-        }
-    }
-
-    pub(super) fn log_probed(
-        &mut self,
-        link: LinkId,
-        found: Option<LogProbe>,
-        history: &History,
-        fx: &mut Effects,
-    ) {
-        let Some(state) = self.links.get(&link).filter(|l| l.stage == LinkStage::ReadsLog) else { return };
-        let plan = sync::choose_with_log(state.last_zxid, history, found);
-        self.carry_out(link, plan, history, fx);
-    }
-
-    /// Everything the learner lacks, then NEWLEADER; from here on it gets what is proposed.
-    fn carry_out(&mut self, link: LinkId, plan: Plan, history: &History, fx: &mut Effects) {
-        if plan.opening == Opening::Snap && self.is_crowded(link) {
-            return self.drop_link(link, "too many snapshots are being sent already".to_owned(), fx);
-        }
-        let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return };
-        state.stage = LinkStage::Syncing;
-        state.by_snapshot = plan.opening == Opening::Snap;
-        let holds = match plan.opening {
-            Opening::Diff { .. } => state.last_zxid,
-            Opening::Trunc { to } => to,
-            Opening::Snap => history.applied(),
-        };
-        if let Some(sid) = state.sid {
-            self.broadcast.holds_through(sid, holds);
-        }
-        let name = state.name();
-        match plan.opening {
-            Opening::Diff { zxid } => {
-                tracing::info!("Sending DIFF zxid={zxid} for {name}");
-                fx.tell_learner(link, QuorumPacket::new(PacketType::DIFF, zxid));
-            }
-            Opening::Trunc { to } => {
-                tracing::info!("Sending TRUNC zxid to send={to} for {name}");
-                fx.tell_learner(link, QuorumPacket::new(PacketType::TRUNC, to));
-            }
-            Opening::Snap => {
-                let zxid = history.applied();
-                tracing::info!(
-                    "Sending snapshot of {zxid} to {name}, whose last zxid is {}",
-                    state.last_zxid
-                );
-                fx.tell_learner(link, QuorumPacket::new(PacketType::SNAP, zxid));
-                fx.push(Output::StreamSnapshot { link, zxid });
-            }
-        }
-        if let Some((after, through)) = plan.from_log {
-            fx.push(Output::StreamLog { link, after, through });
-        }
-        let window = history.window();
-        for (zxid, txn) in window.range(window.partition_point(|(zxid, _)| *zxid <= plan.after)..) {
-            fx.tell_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
-            fx.tell_learner(link, QuorumPacket::new(PacketType::COMMIT, *zxid));
-        }
-        if !state.observer {
-            for (zxid, txn) in history.pending() {
-                fx.tell_learner(link, QuorumPacket::with_data(PacketType::PROPOSAL, *zxid, txn.clone()));
-            }
-        }
-        let config = Bytes::from(self.config.config_led_in(epoch));
-        fx.tell_learner(link, QuorumPacket::with_data(PacketType::NEWLEADER, Zxid::new(epoch, 0), config));
-    }
-
-    /// Whether an observer must come back later (`LearnerSnapshotThrottler`): only so many learners get snapshots at a time.
-    fn is_crowded(&self, link: LinkId) -> bool {
-        let observes = self.links.get(&link).is_some_and(|l| l.observer);
-        let sent = self.links.values().filter(|l| l.stage == LinkStage::Syncing && l.by_snapshot).count();
-        observes && sent >= self.config.sync.max_snapshots
-    }
-
-    fn new_leader_ack(
-        &mut self,
-        link: LinkId,
-        packet: &QuorumPacket,
-        history: &mut History,
-        fx: &mut Effects,
-    ) -> Result<(), String> {
-        if packet.kind != PacketType::ACK {
-            return Err(format!(
-                "Next packet was supposed to be an ACK, but received packet: {}",
-                packet.kind.name()
-            ));
-        }
-        let (Some(state), Some(epoch)) = (self.links.get_mut(&link), self.epoch) else { return Ok(()) };
-        if packet.zxid != Zxid::new(epoch, 0) {
-            tracing::error!(
-                "NEWLEADER of {} is acked with {} by {}",
-                Zxid::new(epoch, 0),
-                packet.zxid,
-                state.name()
-            );
-            state.early_ack = packet.zxid.max(state.early_ack);
-            return Ok(());
-        }
-        state.stage = LinkStage::Synced;
-        // Its sync may have taken longer than syncLimit; from now on it must keep up.
-        state.unacked = Unacked::default();
-        let early = std::mem::take(&mut state.early_ack);
-        if let Some(sid) = state.sid {
-            self.new_leader_acks.add(sid, &self.config.quorums);
-        }
-        self.ack(link, early);
-        self.check_new_leader_acks(history, fx);
-        self.welcome(link, fx);
-        Ok(())
     }
 
     fn check_new_leader_acks(&mut self, history: &mut History, fx: &mut Effects) {

@@ -231,9 +231,10 @@ impl Learner {
             return Ok(());
         }
         if let Some(to) = self.cut.take()
-            && !reaches(history.last_committed(), to)
+            && history.last_committed() != to
         {
-            // An observer that keeps no log has more in memory than on disk; it will be asked for again from where it is now.
+            // The log may never have held `to`: what came with a snapshot is cut with it, an observer may keep no log, and no txn has a
+            // counter of 0. Whatever lies between is asked for again, from where this server stands now.
             return Err(format!(
                 "the log was cut behind {to}, and what is left ends at {}",
                 history.last_committed()
@@ -435,11 +436,6 @@ impl PartialOrd for Stage {
     fn partial_cmp(&self, other: &Stage) -> Option<std::cmp::Ordering> {
         (*self as u8).partial_cmp(&(*other as u8))
     }
-}
-
-/// Whether a log that was cut behind `to` may end with `last`: no txn has a counter of 0.
-fn reaches(last: Zxid, to: Zxid) -> bool {
-    last == to || to.counter() == 0 && last < to
 }
 
 fn unexpected(packet: &QuorumPacket) -> GaveUp {
