@@ -195,6 +195,7 @@ impl World {
         self.scenario.crash_on_send = 0;
         for sid in self.sids() {
             self.server(sid).slow_disk = false;
+            self.mend_disk(sid);
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Scenario {
     pub prealloc_kib: i64,
     /// Close to the end of an epoch's zxids (`testingonly.initialZxid`).
     pub initial_counter: Option<u32>,
+    /// Whether observers keep a log: syncEnabled.
+    pub observers_log: bool,
     /// `forceSnapshotSync`
     pub force_snapshot: bool,
     /// In a thousand: a leader does not look into its log for a learner, but sends a snapshot.
@@ -128,6 +130,7 @@ impl Scenario {
             snap_count: *rng.pick(&[6, 20, 20, 100, 100_000]),
             prealloc_kib: *rng.pick(&[0, 4, 4]),
             initial_counter: rng.chance(60).then(|| u32::MAX - rng.between(5, 80) as u32),
+            observers_log: rng.chance(600),
             force_snapshot: rng.chance(40),
             refuses_log: *rng.pick(&[0, 0, 500, 1000]),
             latency: (100, *rng.pick(&[MS, 5 * MS, 40 * MS])),

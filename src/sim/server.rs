@@ -66,7 +66,7 @@ pub struct Server {
     /// Writes fail; the process must end.
     broken: bool,
     /// It went down with another history on its way to its disk.
-    replaces: bool,
+    replaces: Option<Option<Zxid>>,
     /// Loses power when its turn is over.
     doomed: bool,
     /// Monotonic clocks of two machines have nothing to do with each other.
@@ -129,9 +129,13 @@ enum DiskItem {
 }
 
 impl DiskItem {
-    /// Another history takes the place of the one on disk.
-    fn replaces(&self) -> bool {
-        matches!(self, DiskItem::Snapshot { .. } | DiskItem::Truncate { .. })
+    /// Another history takes the place of the one on disk, or what is behind a zxid is cut.
+    fn replaces(&self) -> Option<Option<Zxid>> {
+        match self {
+            DiskItem::Snapshot { .. } => Some(None),
+            DiskItem::Truncate { to, .. } => Some(Some(*to)),
+            _ => None,
+        }
     }
 
     fn token(&self) -> Option<Token> {
@@ -156,7 +160,7 @@ impl Server {
             slow_disk: false,
             doomed: false,
             broken: false,
-            replaces: false,
+            replaces: None,
             wall_skew_ms: rng.below(2000) as i64 - 1000,
             mono_base_ms: rng.below(1_000_000) as i64,
         };
@@ -278,7 +282,9 @@ impl World {
         let durable = ghost.durable.last();
         // The crash came when another history was on its way to the disk: it is there or it is not.
         let newest = in_history.checked_sub(1).map_or(Zxid::ZERO, |n| ghost.history.list()[n].zxid);
-        let replaced = replaces && newest == last;
+        let replaced = replaces.is_some() && newest == last;
+        // A cut takes one file after the other; what it leaves in between is a beginning as well.
+        let floor = replaces.flatten().map_or(ghost.durable.last(), |to| to.min(ghost.durable.last()));
         let extends = ghost.history.starts_with(ghost.durable.list()) && in_history >= in_durable;
         let list = match replaced || extends {
             true => ghost.history.list()[..in_history].to_vec(),
@@ -300,7 +306,7 @@ impl World {
         if believes {
             return;
         }
-        if (found < durable && !replaced) || !is_known {
+        if (found < floor && !replaced) || !is_known {
             self.fail(
                 "Recovery",
                 format!("server {sid} recovers up to {last}; its disk was known to hold everything up to {durable}"),
@@ -379,7 +385,7 @@ impl World {
                 may_read_log: true,
                 max_snapshots: *self.rng.pick(&[1, 10]),
             },
-            observer_logs: true,
+            observer_logs: self.scenario.observers_log,
             initial_counter: self.scenario.initial_counter,
         }
     }
@@ -394,7 +400,7 @@ impl World {
             disk.stop_after(self.rng.below(14));
             let _ = write(&mut process.log, &self.server(sid).disk(), &process.batch);
         }
-        let replaces = process.batch.iter().any(DiskItem::replaces);
+        let replaces = process.batch.iter().rev().find_map(DiskItem::replaces);
         drop(process);
         self.server(sid).replaces = replaces;
         match down {
@@ -431,6 +437,13 @@ impl World {
         if server.process.is_some() {
             server.disk.stop_after(left);
             server.broken = true;
+        }
+    }
+
+    /// Nothing has failed so far, or the process would have ended.
+    pub fn mend_disk(&mut self, sid: Sid) {
+        if std::mem::take(&mut self.server(sid).broken) {
+            self.server(sid).disk.kill();
         }
     }
 
@@ -606,6 +619,7 @@ impl World {
                     PacketType::LEADERINFO => known.offered = packet.zxid.epoch(),
                     _ => {}
                 }
+                self.note_unlogged(sid, &packet);
                 self.zab(sid, process, zab::Input::LeaderPackets { link, packets: vec![packet] });
             }
             Item::Snapshot { body, history } => {
@@ -631,6 +645,23 @@ impl World {
                 self.zab(sid, process, zab::Input::LeaderClosed { link, why: why.to_owned() });
             }
             _ => {}
+        }
+    }
+
+    /// Whether a server has its history in memory alone.
+    fn forgets(&self, sid: Sid) -> bool {
+        self.role(sid) == PeerType::Observer && !self.scenario.observers_log
+    }
+
+    /// What no log shows is seen as it comes.
+    fn note_unlogged(&mut self, sid: Sid, packet: &QuorumPacket) {
+        let is_txn = matches!(packet.kind, PacketType::PROPOSAL | PacketType::INFORM);
+        if let (true, true, Some(txn)) = (self.forgets(sid), is_txn, &packet.data)
+            && packet.zxid > self.witness.server(sid).history.last()
+        {
+            let logged = Logged { zxid: packet.zxid, hash: hash_of(txn) };
+            self.txns.insert((logged.zxid, logged.hash), txn.clone());
+            self.witness.logs(sid, logged);
         }
     }
 
@@ -871,7 +902,8 @@ impl World {
         if packet.kind == PacketType::ACKEPOCH {
             self.witness.promises(sid, offered);
         }
-        if packet.kind == PacketType::ACK {
+        // An ack of an observer that keeps nothing stands for nothing.
+        if packet.kind == PacketType::ACK && !self.forgets(sid) {
             self.witness.acks(sid, packet.zxid, packet.zxid.counter() == 0, synced);
         }
         self.trace.line(self.now, || format!("s{sid} to leader sends {}", show(&packet)));
@@ -969,8 +1001,12 @@ impl World {
             }
             Persist::Truncate { to } => {
                 self.trace.line(self.now, || format!("s{sid} truncates to {to}"));
-                let history = &mut self.witness.server(sid).history;
-                history.cut(history.through(to));
+                let forgets = self.forgets(sid);
+                let ghost = self.witness.server(sid);
+                if forgets {
+                    ghost.history.replace(ghost.durable.list().to_vec());
+                }
+                ghost.history.cut(ghost.history.through(to));
                 DiskItem::Truncate { token, to }
             }
             Persist::AcceptedEpoch(epoch) => DiskItem::Accepted { token, epoch },
@@ -1028,7 +1064,7 @@ impl World {
             Ok(answers) => answers,
             Err(_) if self.server(sid).broken => {
                 self.crash(sid, Down::Killed);
-                self.server(sid).replaces = batch.iter().any(DiskItem::replaces);
+                self.server(sid).replaces = batch.iter().rev().find_map(DiskItem::replaces);
                 return;
             }
             Err(e) => return self.fail("Fatal", format!("the log thread of server {sid} fails: {e}")),
