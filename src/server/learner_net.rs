@@ -147,8 +147,8 @@ impl LearnerNet {
     }
 
     /// Looks into the log on behalf of a learner; `LogProbed` says what was found.
-    pub fn probe_log(&self, link: LinkId, from: Zxid) {
-        stream::spawn_probe(self.net.clone(), link, from);
+    pub fn probe_log(&self, link: LinkId, from: Zxid, until: Zxid) {
+        stream::spawn_probe(self.net.clone(), link, from, until);
     }
 
     /// Connects to the quorum port of `leader`, again and again until that works or [`LearnerNet::close_leader`]. The name is

@@ -434,11 +434,22 @@ mod tests {
         assert_eq!(paths(&Setup::reload(&setup.disk)), ["/n1", "/n2", "/n3", "/n7"]);
     }
 
+    /// Whoever came by a leader's snapshot has no log: what is left is the older snapshot.
+    #[test]
+    fn without_a_log_an_older_snapshot_is_what_is_left() {
+        let mut setup = Setup::new();
+        setup.queue.truncate(Token(1), Zxid(3));
+        let answers = setup.run().expect("snapshot.0 is there");
+        let [Input::Reloaded { token: Token(1), db }] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!(db.last_zxid(), Zxid::ZERO);
+    }
+
     #[test]
     fn truncation_that_is_impossible_ends_the_process_with_13() {
         let mut setup = Setup::new();
+        setup.disk.remove(&Path::new(DATA).join("snapshot.0")).expect("remove");
         setup.queue.truncate(Token(1), Zxid(3));
-        let failure = setup.run().expect_err("there is no log");
+        let failure = setup.run().expect_err("there is no log, and no snapshot");
         assert_eq!(failure.code, 13, "{}", failure.why);
         assert!(failure.why.contains("No log files found to truncate!"), "{}", failure.why);
     }

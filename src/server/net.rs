@@ -67,7 +67,7 @@ impl Net {
             Output::SendToLearner { link, packet } => self.links.send(link, &packet),
             Output::CloseLearner { link, why } => self.links.close(link, &why),
             Output::SendToLeader { link, packet } => self.links.send_to_leader(link, &packet),
-            Output::ProbeLog { link, from } => self.links.probe_log(link, from),
+            Output::ProbeLog { link, from, until } => self.links.probe_log(link, from, until),
             Output::StreamLog { link, after, through } => self.links.stream_log(link, after, through),
             Output::StreamSnapshot { link, zxid } => {
                 let capture = match db {

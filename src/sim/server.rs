@@ -844,9 +844,9 @@ impl World {
                 }
             }
             Z::SendToLeader { link, packet } => self.send_to_leader(sid, process, link, packet),
-            Z::ProbeLog { link, from } => {
+            Z::ProbeLog { link, from, until } => {
                 let refuses = self.rng.chance(self.scenario.refuses_log);
-                let found = if refuses { None } else { self.probe(sid, from) };
+                let found = if refuses { None } else { self.probe(sid, from, until) };
                 self.answer(sid, process, zab::Input::LogProbed { link, found });
             }
             Z::StreamLog { link, after, through } => self.stream_log(sid, process, link, after, through),
@@ -953,9 +953,9 @@ impl World {
         Ok(())
     }
 
-    fn probe(&mut self, sid: Sid, from: Zxid) -> Option<LogProbe> {
+    fn probe(&mut self, sid: Sid, from: Zxid, until: Zxid) -> Option<LogProbe> {
         let (disk, limits) = (self.server(sid).disk(), DbOptions::default().limits.for_files());
-        match storage::probe_log(&disk, &files(), &files(), from, 0.0, limits) {
+        match storage::probe_log(&disk, &files(), &files(), from..=until, 0.0, limits) {
             Ok(found) => {
                 found.map(|storage::LogProbe { before, first, last }| LogProbe { before, first, last })
             }

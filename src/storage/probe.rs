@@ -1,7 +1,7 @@
 //! What the log on disk has for a learner whose last txn is too old for the window in memory (B§3.5, case 5;
 //! `ZKDatabase.getProposalsFromTxnLog`, `FileTxnIterator`).
 
-use std::{path::Path, sync::Arc};
+use std::{ops::RangeInclusive, path::Path, sync::Arc};
 
 use super::{Disk, LogReader, StorageError, error::Doing, file_name, recovery::follows, snapshot};
 use crate::{ids::Zxid, jute::Limits};
@@ -12,11 +12,13 @@ pub struct LogProbe {
     pub before: Option<Zxid>,
     /// The first record at or behind it.
     pub first: Zxid,
-    /// The last record that can be read without a gap.
+    /// The last record that can be read without a gap, or the first at or behind the end of what was asked for.
     pub last: Zxid,
 }
 
-/// `None`: the log does not reach back to `from`, has a gap there, or is larger than `size_factor` times the newest snapshot
+/// As far as the range's end: a log may grow as fast as it is read.
+///
+/// `None`: the log does not reach back to the range's beginning, has a gap there, or is larger than `size_factor` times the newest snapshot
 /// (a negative factor: never look; 0: however large).
 ///
 /// Java does not look for gaps and sends a learner what is there (ZOOKEEPER-2846).
@@ -24,10 +26,11 @@ pub fn probe_log(
     disk: &Arc<dyn Disk>,
     snap_dir: &Path,
     log_dir: &Path,
-    from: Zxid,
+    range: RangeInclusive<Zxid>,
     size_factor: f64,
     limits: Limits,
 ) -> Result<Option<LogProbe>, StorageError> {
+    let (from, until) = range.into_inner();
     if size_factor < 0.0 {
         return Ok(None);
     }
@@ -47,16 +50,24 @@ pub fn probe_log(
     }
     let snapshots: Vec<Zxid> = snapshots.into_iter().map(|(zxid, _)| zxid).collect();
     let mut log = LogReader::open(disk.clone(), log_dir, *start, limits)?;
-    walk(&mut log, from, &snapshots)
+    walk(&mut log, from, until, &snapshots)
 }
 
-fn walk(log: &mut LogReader, from: Zxid, snapshots: &[Zxid]) -> Result<Option<LogProbe>, StorageError> {
+fn walk(
+    log: &mut LogReader,
+    from: Zxid,
+    until: Zxid,
+    snapshots: &[Zxid],
+) -> Result<Option<LogProbe>, StorageError> {
     // A snapshot between two records is of a state that came from elsewhere: the txns that led there are not in this log.
     let goes_on =
         |last: Zxid, zxid: Zxid| follows(last, zxid) && !snapshots.iter().any(|s| last < *s && *s < zxid);
     let mut before = None;
     let mut probe: Option<LogProbe> = None;
     loop {
+        if probe.is_some_and(|found| found.last >= until) {
+            return Ok(probe);
+        }
         let zxid = match log.next() {
             Ok(Some(entry)) => entry.zxid(),
             Ok(None) => return Ok(probe),
@@ -130,7 +141,8 @@ mod tests {
         /// (before, first, last)
         fn probe(&self, from: i64, factor: f64) -> Option<(Option<i64>, i64, i64)> {
             let dir = Path::new("/d");
-            let probe = probe_log(&self.disk, dir, dir, Zxid(from), factor, Limits::default());
+            let probe =
+                probe_log(&self.disk, dir, dir, Zxid(from)..=Zxid(i64::MAX), factor, Limits::default());
             probe.expect("readable").map(|p| (p.before.map(|z| z.0), p.first.0, p.last.0))
         }
     }

@@ -19,6 +19,8 @@ pub struct History {
     pending: VecDeque<(Zxid, Bytes)>,
     last_committed: Zxid,
     applied: Zxid,
+    /// From here on every txn is known to have followed the one before.
+    unbroken_since: Zxid,
     /// 0 for a server that never has learners.
     keep: usize,
 }
@@ -34,6 +36,7 @@ impl History {
             pending: VecDeque::new(),
             last_committed: Zxid::ZERO,
             applied: Zxid::ZERO,
+            unbroken_since: Zxid::ZERO,
             keep,
         };
         for (zxid, txn) in recent {
@@ -103,6 +106,10 @@ impl History {
         if self.window.back().is_some_and(|(last, _)| !follows(*last, zxid)) {
             let applied = self.applied;
             self.window.retain(|(zxid, _)| *zxid > applied);
+            self.unbroken_since = zxid;
+        }
+        if self.window.is_empty() {
+            self.unbroken_since = zxid;
         }
         self.window.push_back((zxid, txn));
         while self.window.len() > self.keep && self.window.front().is_some_and(|(z, _)| *z <= self.applied) {
@@ -114,6 +121,11 @@ impl History {
     pub fn begin_epoch(&mut self, zxid: Zxid) {
         debug_assert!(self.pending.is_empty());
         self.last_committed = zxid;
+    }
+
+    /// At or before the window's first: whatever left the window since was followed by what is in it.
+    pub fn unbroken_since(&self) -> Zxid {
+        self.unbroken_since
     }
 
     /// Decided txns that are kept, oldest first.

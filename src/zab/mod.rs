@@ -91,10 +91,12 @@ pub enum Output {
         link: LinkId,
         packet: QuorumPacket,
     },
-    /// Look into the log on disk on behalf of a learner; answered by `LogProbed`.
+    /// Look into the log on disk on behalf of a learner, as far as `until`: the log may grow as fast as it is read. Answered by
+    /// `LogProbed`.
     ProbeLog {
         link: LinkId,
         from: Zxid,
+        until: Zxid,
     },
     /// Send PROPOSAL and COMMIT of every logged txn in `after < zxid <= through`; what is sent to this link later comes after.
     StreamLog {

@@ -95,15 +95,16 @@ pub fn choose_with_log(peer: Zxid, history: &History, probe: Option<LogProbe>) -
         (Some((min, _)), Some((max, _))) => (*min, *max),
         _ => return Plan::snap(history),
     };
-    // ZOOKEEPER-2846: the log must reach into the window without a break. That its last txn and the window's first could follow
-    // each other proves nothing: a whole epoch may be missing between them.
-    if first > last || last < min {
+    // ZOOKEEPER-2846: the log must reach, without a break, what this server has seen go by since: the window, or what left it while
+    // the log was read. That the log's last txn and the window's first could follow each other proves nothing: a whole epoch may
+    // be missing between them.
+    if first > last || last < history.unbroken_since() {
         return Plan::snap(history);
     }
     match opening(peer, before, first, max) {
         None => Plan::snap(history),
         Some((opening, after)) => {
-            let through = Zxid(min.0 - 1).min(last);
+            let through = Zxid(min.0 - 1);
             Plan {
                 opening,
                 from_log: (after < through).then_some((after, through)),

@@ -124,14 +124,14 @@ impl Log {
     }
 }
 
-pub(super) fn spawn_probe(net: Arc<Net>, link: LinkId, from: Zxid) {
+pub(super) fn spawn_probe(net: Arc<Net>, link: LinkId, from: Zxid, until: Zxid) {
     spawn("LogProbe", move || {
         let options = &net.options;
         let found = storage::probe_log(
             &options.disk,
             &options.snap_dir,
             &options.log_dir,
-            from,
+            from..=until,
             options.snapshot_size_factor,
             options.limits.for_files(),
         );

@@ -454,7 +454,7 @@ async fn a_log_with_a_gap_is_not_sent() {
 async fn the_log_is_probed_for_a_learner() {
     let mut leader = Side::new();
     write_log(&leader.disk, &[&[1, 2, 3, 4]], 10);
-    leader.net.probe_log(LinkId(4), zxid(3));
+    leader.net.probe_log(LinkId(4), zxid(3), zxid(1000));
     let expected = zab::LogProbe { before: Some(zxid(2)), first: zxid(3), last: zxid(4) };
     match leader.zab().await {
         zab::Input::LogProbed { link: LinkId(4), found } => assert_eq!(found, Some(expected)),

@@ -29,13 +29,12 @@ impl LogWriter {
         let refuse =
             |reason: &str| StorageError::Truncate { dir: self.dir.clone(), to, reason: reason.to_owned() };
         let logs = file_name::sorted(&*disk, &self.dir, file_name::LOG).doing("list", &self.dir)?;
-        if logs.is_empty() {
-            return Err(refuse(
-                "No log files found to truncate! They were deleted, or dataLogDir was changed",
-            ));
-        }
+        // A server that came by a leader's snapshot and has logged nothing since has no log; an older snapshot will do.
         if !snapshot::any_candidate_up_to(&*disk, snap_dir, to)? {
-            return Err(refuse("there is no valid snapshot that old to replay the log from"));
+            return Err(refuse(match logs.is_empty() {
+                true => "No log files found to truncate! They were deleted, or dataLogDir was changed",
+                false => "there is no valid snapshot that old to replay the log from",
+            }));
         }
         self.cut(snap_dir, to, logs)
     }

@@ -31,7 +31,8 @@ impl Leader {
             Choice::Plan(plan) => self.carry_out(link, plan, history, fx),
             Choice::ProbeLog => {
                 state.stage = LinkStage::ReadsLog;
-                fx.push(Output::ProbeLog { link, from: peer });
+                let until = window.front().map_or(history.last_committed(), |(zxid, _)| *zxid);
+                fx.push(Output::ProbeLog { link, from: peer, until });
             }
         }
     }

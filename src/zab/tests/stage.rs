@@ -426,8 +426,8 @@ impl Stage {
             Output::SendToLearner { link, packet } => format!("> {}: {}", link.0, describe(&packet)),
             Output::SendToLeader { packet, .. } => format!("> leader: {}", describe(&packet)),
             Output::CloseLearner { link, why } => format!("closes {}: {why}", link.0),
-            Output::ProbeLog { link, from } => {
-                format!("looks into the log for {} from {}", link.0, show(from))
+            Output::ProbeLog { link, from, until } => {
+                format!("looks into the log for {} from {} to {}", link.0, show(from), show(until))
             }
             Output::StreamLog { link, after, through } => {
                 format!("> {}: the log behind {} through {}", link.0, show(after), show(through))
