@@ -106,6 +106,15 @@ impl Cluster {
         took
     }
 
+    /// Everybody at once, on what they have on disk.
+    pub fn restart_all(&mut self) -> Result<()> {
+        self.subjects.iter_mut().filter_map(Option::take).try_for_each(Subject::stop)?;
+        for (place, plan) in self.subjects.iter_mut().zip(&self.plans) {
+            *place = Some(plan.spawn()?);
+        }
+        self.wait_serving()
+    }
+
     pub fn stop(mut self) -> Result<()> {
         self.subjects.iter_mut().filter_map(Option::take).try_for_each(Subject::stop)
     }

@@ -140,7 +140,12 @@ impl Turn<'_> {
             // New sessions, and whoever came back is up to date.
             std::thread::sleep(Duration::from_millis(500));
             load.wait_for(UNDER_LOAD)?;
-            let took = millis(failover::kill_leader(self.cluster, &self.paths[1], &value)?);
+            let failover = failover::kill_leader(self.cluster, &self.paths[1], &value)?;
+            let took = millis(failover.took);
+            if !failover.rejoined {
+                // In the JSON only.
+                self.add("3.not_rejoined", 1.0);
+            }
             self.add(key, took);
             worst = worst.max(took);
             if key == "3.failover" && self.side == Side::Left {
