@@ -23,8 +23,18 @@ pub fn load(ensemble: &Ensemble) -> Load {
 
 /// Ends the load, waits until everybody is there and equal, and holds what the clients were told against that.
 pub fn verify(ensemble: &Ensemble, load: Load, what: &str) -> (History, Vec<Session>, Tree) {
+    verify_members(ensemble, &ensemble.running(), load, what)
+}
+
+/// As `verify`, where not every member is a process of ours.
+pub fn verify_members(
+    ensemble: &Ensemble,
+    members: &[u64],
+    load: Load,
+    what: &str,
+) -> (History, Vec<Session>, Tree) {
     let (history, sessions) = load.stop().unwrap_or_else(|e| panic!("{what}: {e:#}\n{}", ensemble.logs(40)));
-    ensemble.settled().unwrap_or_else(|e| panic!("{what}: {e:#}"));
+    ensemble.settled_among(members, PATIENCE).unwrap_or_else(|e| panic!("{what}: {e:#}"));
     let tree = equal_trees(&addrs(ensemble), Duration::from_secs(20))
         .unwrap_or_else(|e| panic!("{what}: {e:#}\n{}", ensemble.logs(40)));
     if let Err(e) = history.check(&tree) {
