@@ -133,7 +133,7 @@ impl Scenario {
             observers_log: rng.chance(600),
             force_snapshot: rng.chance(40),
             refuses_log: *rng.pick(&[0, 0, 500, 1000]),
-            latency: (100, *rng.pick(&[MS, 5 * MS, 40 * MS])),
+            latency: (100, if is_quiet { MS } else { *rng.pick(&[MS, 5 * MS, 40 * MS]) }),
             fsync: (200, *rng.pick(&[MS, 10 * MS, 60 * MS])),
             clients: rng.between(2, 4) as usize,
             think: if is_busy { 8 * MS } else { *rng.pick(&[60 * MS, 150 * MS, 400 * MS]) },
