@@ -1,7 +1,8 @@
 //! What Java 3.5.7 breaks on and the differ therefore never sends: here it goes to Ferrokeeper alone, which must answer,
 //! go on serving, and start again on the log it wrote (B§13).
 
-use std::time::Duration;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use compat_tests::process::{Builder, Kind, Server};
 use compat_tests::wire::{Client, Enc, op};
@@ -81,4 +82,16 @@ fn quota_nodes_with_any_text_do_not_stop_the_server() {
     assert_eq!(c.call(op::SET_DATA, &null).unwrap().err, OK);
     c.create("/q/third", b"", 0).unwrap().unwrap();
     survives(server);
+}
+
+/// Java listens a moment before it can answer; a client that comes in that moment waits for ever. Here whoever gets through is
+/// served, also the very first one, whom no four-letter word precedes.
+#[test]
+fn whoever_gets_through_is_served() {
+    let server = Builder::new(Kind::Ferrokeeper).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(server.client_addr()).is_err() {
+        assert!(Instant::now() < deadline, "it does not listen");
+    }
+    client(&server).create("/first", b"", 0).unwrap().unwrap();
 }
