@@ -240,8 +240,18 @@ impl Server {
         self.wait(Duration::from_secs(20))
     }
 
+    /// Returns when every thread stands still: one that runs on for a moment could still read what comes next.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        let tasks = format!("/proc/{}/task", self.pid().context("the server was not started")?);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !all_stopped(&tasks)? {
+            if Instant::now() > deadline {
+                bail!("the server does not stop on SIGSTOP");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
     pub fn resume(&self) -> Result<()> {
         self.signal(Signal::CONT)
@@ -479,4 +489,14 @@ fn process_state(pid: u32) -> Option<char> {
 pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
+}
+/// Whether every thread is in state T, the letter behind the name in parentheses.
+fn all_stopped(tasks: &str) -> Result<bool> {
+    for task in fs::read_dir(tasks)? {
+        let stat = fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
+        if stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['T', 't'])) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
