@@ -44,7 +44,15 @@ struct Said {
 }
 
 fn run(command: &mut Command) -> Said {
-    let output = command.stdin(Stdio::null()).output().expect("the command can be started");
+    let output = loop {
+        match command.stdin(Stdio::null()).output() {
+            // Another test's thread forked while a script was being written, and its child still holds that file open.
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            other => break other.expect("the command can be started"),
+        }
+    };
     Said {
         stdout: String::from_utf8(output.stdout).expect("stdout is text"),
         stderr: String::from_utf8(output.stderr).expect("stderr is text"),

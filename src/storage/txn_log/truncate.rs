@@ -57,8 +57,11 @@ impl LogWriter {
         let cut = self.find_cut(&logs, to)?;
         let mut done = Truncated { last: cut.last, removed: Vec::new() };
         let snapshots = snapshot::files(&*disk, snap_dir).doing("list", snap_dir)?;
-        remove_newest_first(&*disk, snap_dir, snapshots, to, &mut done.removed)?;
-        remove_newest_first(&*disk, &self.dir, logs, to, &mut done.removed)?;
+        let newer = snapshots.into_iter().filter(|(zxid, _)| *zxid > to).map(|(_, path)| path).collect();
+        remove_newest_first(&*disk, snap_dir, newer, &mut done.removed)?;
+        let newer = |(start, path): &(Zxid, PathBuf)| *start > to || cut.beyond.contains(path);
+        let newer = logs.into_iter().filter(newer).map(|(_, path)| path).collect();
+        remove_newest_first(&*disk, &self.dir, newer, &mut done.removed)?;
         if let Some((path, offset)) = cut.file {
             let mut file = disk.open_rw(&path).doing("open", &path)?;
             file.set_len(offset).doing("cut", &path)?;
@@ -71,12 +74,22 @@ impl LogWriter {
     /// The last entry up to `to`, and where its file must end.
     fn find_cut(&self, logs: &[(Zxid, PathBuf)], to: Zxid) -> Result<Cut, StorageError> {
         let mut cut = Cut::default();
-        let Some((start, _)) = logs.iter().rfind(|(start, _)| *start <= to) else { return Ok(cut) };
-        let mut reader = LogReader::open(self.disk.clone(), &self.dir, *start, self.options.limits)?;
-        while let Some(entry) = reader.next()?
-            && entry.zxid() <= to
-        {
-            cut = Cut { last: Some(entry.zxid()), file: Some((entry.file.to_owned(), entry.end())) };
+        for (start, path) in logs.iter().rev().filter(|(start, _)| *start <= to) {
+            let mut reader = LogReader::open(self.disk.clone(), &self.dir, *start, self.options.limits)?;
+            while let Some(entry) = reader.next()? {
+                if entry.zxid() > to {
+                    // Its name promises an older txn than it holds.
+                    if cut.last.is_none() && entry.file == path {
+                        cut.beyond.push(path.clone());
+                    }
+                    break;
+                }
+                cut.last = Some(entry.zxid());
+                cut.file = Some((entry.file.to_owned(), entry.end()));
+            }
+            if cut.last.is_some() {
+                break;
+            }
         }
         Ok(cut)
     }
@@ -86,18 +99,18 @@ impl LogWriter {
 struct Cut {
     last: Option<Zxid>,
     file: Option<(PathBuf, u64)>,
+    /// Files that hold nothing up to there, whatever their names say.
+    beyond: Vec<PathBuf>,
 }
 
+/// `files`: oldest first.
 fn remove_newest_first(
     disk: &dyn Disk,
     dir: &Path,
-    files: Vec<(Zxid, PathBuf)>,
-    to: Zxid,
+    files: Vec<PathBuf>,
     removed: &mut Vec<PathBuf>,
 ) -> Result<(), StorageError> {
-    let newer: Vec<PathBuf> =
-        files.into_iter().rev().filter(|(z, _)| *z > to).map(|(_, path)| path).collect();
-    for path in newer {
+    for path in files.into_iter().rev() {
         disk.remove(&path).doing("remove", &path)?;
         // One at a time: an older file must not be gone while a newer one is still there.
         disk.sync_dir(dir).doing("sync directory", dir)?;
