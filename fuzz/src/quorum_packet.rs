@@ -26,7 +26,10 @@ pub fn run(data: &[u8]) {
     }
     let length: usize = whole.iter().map(|packet| packet.data.as_ref().map_or(0, Bytes::len)).sum();
     assert!(length <= stream.len());
-    assert_eq!(taken(&again, again.len(), limits), (whole, true));
+    // Text that is no UTF-8 is read with replacement characters, which may make a name longer than the limit.
+    if again.len() <= stream.len() {
+        assert_eq!(taken(&again, again.len(), limits), (whole, true));
+    }
 }
 
 /// What a stream in pieces of this length brings, and whether it was good to its end.
